@@ -1,0 +1,205 @@
+package carrier
+
+import (
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// batchSize is the most datagrams one system call moves; past it the call's own cost is lost in the noise.
+const batchSize = 64
+
+// mmsghdr is the kernel's struct mmsghdr; Go pads it as C does.
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+// vector is what one system call works on. The headers point into names and iovs for good, so
+// that a call fills in lengths and buffers only.
+type vector struct {
+	mu    sync.Mutex
+	hdrs  [batchSize]mmsghdr
+	iovs  [batchSize]unix.Iovec
+	names [batchSize]sockaddr
+	off   int // first header of the call
+	end   int // past the last header of the call
+
+	call  func(fd uintptr) bool // made once: a closure a call would be an allocation a call
+	n     int                   // result of the call
+	errno syscall.Errno
+}
+
+// mmsg moves batches with recvmmsg and sendmmsg, waiting in the runtime's poller.
+type mmsg struct {
+	raw    syscall.RawConn
+	family uint16 // of the socket: decides how IPv4 addresses are written
+	drops  *udpDrops
+	in     *vector
+	out    *vector
+}
+
+func newBatcher(sock *net.UDPConn, drops *udpDrops) batcher {
+	fallback := &single{sock: sock, drops: drops}
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		return fallback
+	}
+	m := &mmsg{raw: raw, drops: drops}
+	var domain int
+	var probe syscall.Errno
+	err = raw.Control(func(fd uintptr) {
+		if domain, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil {
+			return
+		}
+		// An empty vector tells whether a sandbox forbids the call, and reads nothing.
+		_, _, probe = unix.Syscall6(unix.SYS_RECVMMSG, fd, 0, 0, unix.MSG_DONTWAIT, 0, 0)
+	})
+	if err != nil || domain == 0 || probe == unix.ENOSYS || probe == unix.EPERM {
+		return fallback
+	}
+	m.family = uint16(domain)
+	m.in = newVector(unix.SYS_RECVMMSG)
+	m.out = newVector(unix.SYS_SENDMMSG)
+	return m
+}
+
+func newVector(trap uintptr) *vector {
+	v := new(vector)
+	for i := range v.hdrs {
+		h := &v.hdrs[i].hdr
+		h.Name = &v.names[i][0]
+		h.Iov = &v.iovs[i]
+		h.SetIovlen(1)
+	}
+	v.call = func(fd uintptr) bool {
+		for {
+			n, _, errno := unix.Syscall6(trap, fd, uintptr(unsafe.Pointer(&v.hdrs[v.off])),
+				uintptr(v.end-v.off), unix.MSG_DONTWAIT, 0, 0)
+			if errno == unix.EINTR {
+				continue
+			}
+			v.n, v.errno = int(n), errno
+			return errno != unix.EAGAIN
+		}
+	}
+	return v
+}
+
+// point makes header i cover b.
+func (v *vector) point(i int, b []byte) {
+	v.iovs[i].Base = unsafe.SliceData(b)
+	v.iovs[i].SetLen(len(b))
+}
+
+func (m *mmsg) read(ms []Message) (int, error) {
+	v := m.in
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	ms = ms[:min(len(ms), batchSize)]
+	for failures := 0; ; {
+		for i := range ms {
+			v.point(i, ms[i].Buf)
+			v.hdrs[i].hdr.Namelen = sockaddrLen
+		}
+		v.off, v.end = 0, len(ms)
+		if err := m.raw.Read(v.call); err != nil {
+			return 0, err
+		}
+		if v.errno != 0 {
+			// What ICMP says about one peer is no reason to stop listening to the others.
+			m.drops.readErrors.Add(1)
+			if failures++; failures >= passingErrors {
+				return 0, os.NewSyscallError("recvmmsg", v.errno)
+			}
+			continue
+		}
+		failures = 0
+		if n := m.collect(ms); n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// collect fills ms from the finished call and closes the gaps that unusable datagrams leave.
+func (m *mmsg) collect(ms []Message) int {
+	v, kept := m.in, 0
+	for i := range v.n {
+		addr, ok := v.names[i].decode(v.hdrs[i].hdr.Namelen)
+		if !ok || v.hdrs[i].hdr.Flags&unix.MSG_TRUNC != 0 {
+			m.drops.oversize.Add(1)
+			continue
+		}
+		ms[kept], ms[i] = ms[i], ms[kept]
+		ms[kept].Addr, ms[kept].N = addr, int(v.hdrs[i].len)
+		kept++
+	}
+	return kept
+}
+
+func (m *mmsg) write(ms []Message) (int, error) {
+	v := m.out
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	sent := 0
+	for len(ms) > 0 {
+		k := min(len(ms), batchSize)
+		n, err := m.writeVector(ms[:k])
+		sent += n
+		if err != nil {
+			return sent, err
+		}
+		ms = ms[k:]
+	}
+	return sent, nil
+}
+
+func (m *mmsg) writeVector(ms []Message) (int, error) {
+	v := m.out
+	v.off, v.end = 0, 0
+	for i := range ms {
+		n, ok := v.names[v.end].encode(m.family, ms[i].Addr)
+		if !ok {
+			m.drops.unsendable.Add(1)
+			continue
+		}
+		v.hdrs[v.end].hdr.Namelen = n
+		v.point(v.end, ms[i].Buf[:ms[i].N])
+		v.end++
+	}
+	sent := 0
+	for v.off < v.end {
+		if err := m.raw.Write(v.call); err != nil {
+			return sent, err
+		}
+		if v.errno != 0 {
+			// The error belongs to the first message of the call: only that one is lost.
+			m.drops.unsendable.Add(1)
+			v.off++
+			continue
+		}
+		sent += v.n
+		v.off += v.n
+	}
+	return sent, nil
+}
+
+// enlargeBuffers asks for room for bursts: past the administrator's limit where the process may,
+// up to it where not.
+func enlargeBuffers(sock *net.UDPConn) {
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		for force, plain := range map[int]int{unix.SO_RCVBUFFORCE: unix.SO_RCVBUF, unix.SO_SNDBUFFORCE: unix.SO_SNDBUF} {
+			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, force, socketBuffer) != nil {
+				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, plain, socketBuffer)
+			}
+		}
+	})
+}

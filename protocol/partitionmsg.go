@@ -1,0 +1,81 @@
+package protocol
+
+// SubmitSuperNode offers the sender as a super-node to the operator.
+type SubmitSuperNode struct {
+	Addresses []Addr // where it believes to be reachable from everywhere, UDP and TCP
+	Capacity  uint64 // bytes a second that it will relay at most; 0 for no cap
+}
+
+// SuperNodeSubmitted answers SubmitSuperNode. StatusOK means taken in; the map's next epoch says where.
+type SuperNodeSubmitted struct {
+	Status Status
+	Reason string
+}
+
+// Digest asks another member for the digests of a range of one table, cut in up to 16 equal parts.
+type Digest struct {
+	Table    Table
+	From, To uint64 // positions, both inclusive
+}
+
+// Digests answers Digest.
+type Digests struct{ Parts []DigestPart }
+
+// DigestPart is the digest of one part: how many records, and the XOR of their version hashes.
+type DigestPart struct {
+	From, To uint64
+	Count    uint64
+	Sum      [16]byte
+}
+
+// Repair asks for the records of a range that the asker may lack.
+type Repair struct {
+	Table    Table
+	From, To uint64
+	After    ID
+}
+
+// Repaired answers Repair.
+type Repaired struct{ RecordList }
+
+// TransferPartition tells a super-node of a new map to ask for.
+type TransferPartition struct{ Epoch uint64 }
+
+// PartitionTransferred answers TransferPartition with the epoch that the super-node serves.
+type PartitionTransferred struct{ Epoch uint64 }
+
+// Busy refuses cheaply under load: ask elsewhere, or here after RetryAfter milliseconds.
+type Busy struct{ RetryAfter uint32 }
+
+// WrongRange refuses a key outside the super-node's range and tells the epoch of its map.
+type WrongRange struct{ Epoch uint64 }
+
+// Command implements Payload.
+func (SubmitSuperNode) Command() Command { return CmdSubmitSuperNode }
+
+// Command implements Payload.
+func (SuperNodeSubmitted) Command() Command { return CmdSuperNodeSubmitted }
+
+// Command implements Payload.
+func (Digest) Command() Command { return CmdDigest }
+
+// Command implements Payload.
+func (Digests) Command() Command { return CmdDigests }
+
+// Command implements Payload.
+func (Repair) Command() Command { return CmdRepair }
+
+// Command implements Payload.
+func (Repaired) Command() Command { return CmdRepaired }
+
+// Command implements Payload.
+func (TransferPartition) Command() Command { return CmdTransferPartition }
+
+// Command implements Payload.
+func (PartitionTransferred) Command() Command { return CmdPartitionTransferred }
+
+// Command implements Payload.
+func (Busy) Command() Command { return CmdBusy }
+
+// Command implements Payload.
+func (WrongRange) Command() Command { return CmdWrongRange }

@@ -1,0 +1,191 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"culvert/protocol/key"
+)
+
+// ErrUntrusted marks a record whose signer the chain does not admit.
+var ErrUntrusted = errors.New("protocol: signer is not an operator that the root admits")
+
+// CertifiedNode is a node whose Node record has been verified.
+type CertifiedNode struct {
+	ID       ID
+	Signing  key.Public
+	Sealing  key.Public
+	Groups   []string
+	Issued   time.Time
+	Expires  time.Time
+	Sequence uint64
+	Record   []byte
+}
+
+// Operator is one link of the chain beneath the root.
+type Operator struct {
+	OperatorNodeValue
+	ID      ID
+	Epoch   uint64
+	Issued  time.Time
+	Expires time.Time
+	Record  []byte
+}
+
+// Trust is the chain root → operators → records. It starts from the root's key hash that the join token carried.
+type Trust struct {
+	root Hash
+
+	mu  sync.RWMutex
+	ops map[ID]*Operator
+	top uint64 // highest epoch admitted
+}
+
+// NewTrust makes an empty chain beneath the root whose public key has this SHA-256.
+func NewTrust(root Hash) *Trust { return &Trust{root: root, ops: make(map[ID]*Operator)} }
+
+// Root is SHA-256 of the root's signing key.
+func (t *Trust) Root() Hash { return t.root }
+
+// RootID is the signer of OperatorNode records.
+func (t *Trust) RootID() ID { return NewID(OperatorDomain, t.root) }
+
+// HandoverText is what an old operator signs to admit next within its own epoch.
+func HandoverText(next key.Public, epoch uint64) []byte {
+	return fmt.Appendf(nil, "culvert 1 handover\x00%x epoch %d", next, epoch)
+}
+
+// AddOperator verifies an OperatorNode record and takes it in. rootKey is the root's public key. The first operator needs
+// the root alone; a further one of the same epoch also a known operator's consent; one of a higher epoch the root alone,
+// for the case that the old is lost (ID-4).
+func (t *Trust) AddOperator(raw []byte, rootKey key.Public, now time.Time) error {
+	r, err := ParseRecord(raw)
+	if err != nil {
+		return err
+	}
+	if r.Table != TableOperatorNode || r.Signer != t.RootID() || r.Owner.Domain() != OperatorDomain {
+		return ErrUntrusted
+	}
+	if err := key.CheckPublic(rootKey); err != nil {
+		return err
+	}
+	if err := r.VerifySignature(rootKey); err != nil {
+		return err
+	}
+	if r.Expired(now) {
+		return ErrRecordExpired
+	}
+	o := &Operator{ID: r.Owner, Epoch: r.Epoch, Issued: r.Issued, Expires: r.Expires, Record: raw}
+	if err := Unmarshal(r.Value, &o.OperatorNodeValue); err != nil {
+		return err
+	}
+	if err := key.CheckPublic(o.Signing); err != nil {
+		return err
+	}
+	if o.ID != NodeID(OperatorDomain, o.Signing) {
+		return fmt.Errorf("%w: ID is not the key's", ErrUntrusted)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old, ok := t.ops[o.ID]; ok {
+		ro, err := ParseRecord(old.Record)
+		if err == nil && !r.Supersedes(ro) {
+			return nil
+		}
+	} else if len(t.ops) > 0 && o.Epoch <= t.top {
+		p, ok := t.ops[o.Predecessor]
+		if !ok || p.Epoch != o.Epoch || !p.Signing.Verify(HandoverText(o.Signing, o.Epoch), o.PredecessorSignature) {
+			return fmt.Errorf("%w: no consent of an operator of epoch %d", ErrUntrusted, o.Epoch)
+		}
+	}
+	t.ops[o.ID] = o
+	t.top = max(t.top, o.Epoch)
+	return nil
+}
+
+// Operators are the admitted ones, newest epoch first, then by ID.
+func (t *Trust) Operators() []*Operator {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	l := make([]*Operator, 0, len(t.ops))
+	for _, o := range t.ops {
+		l = append(l, o)
+	}
+	slices.SortFunc(l, func(a, b *Operator) int {
+		if a.Epoch != b.Epoch {
+			return int(int64(b.Epoch) - int64(a.Epoch))
+		}
+		return a.ID.Compare(b.ID)
+	})
+	return l
+}
+
+// Operator is the admitted operator of that ID.
+func (t *Trust) Operator(id ID) (*Operator, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	o, ok := t.ops[id]
+	return o, ok
+}
+
+// CheckStatic verifies a record that only an operator writes: Node, SuperNode, EndDevice, Revocation, MapHead.
+func (t *Trust) CheckStatic(r *Record, now time.Time) error {
+	o, ok := t.Operator(r.Signer)
+	if !ok || now.After(o.Expires) {
+		return ErrUntrusted
+	}
+	if len(o.Domains) > 0 && !slices.Contains(o.Domains, r.Owner.Domain()) {
+		return fmt.Errorf("%w: operator is limited to other domains", ErrUntrusted)
+	}
+	if r.Expired(now) {
+		return ErrRecordExpired
+	}
+	return r.VerifySignature(o.Signing)
+}
+
+// CheckNode verifies a Node record and returns the certified node.
+func (t *Trust) CheckNode(raw []byte, now time.Time) (*CertifiedNode, error) {
+	r, err := ParseRecord(raw)
+	if err != nil {
+		return nil, err
+	}
+	if r.Table != TableNode || r.Tombstone {
+		return nil, fmt.Errorf("%w: %s is not a Node record", ErrRecord, r.Table)
+	}
+	if err := t.CheckStatic(r, now); err != nil {
+		return nil, err
+	}
+	var v NodeValue
+	if err := Unmarshal(r.Value, &v); err != nil {
+		return nil, err
+	}
+	if err := key.CheckPublic(v.Signing); err != nil {
+		return nil, err
+	}
+	if r.Owner != NodeID(r.Owner.Domain(), v.Signing) || r.Owner.Domain() == OperatorDomain {
+		return nil, fmt.Errorf("%w: ID is not the key's", ErrUntrusted)
+	}
+	return &CertifiedNode{
+		ID: r.Owner, Signing: v.Signing, Sealing: v.Sealing, Groups: v.Groups,
+		Issued: r.Issued, Expires: r.Expires, Sequence: r.Sequence, Record: raw,
+	}, nil
+}
+
+// CheckOwned verifies a record that its own node writes (NodeInfo).
+func CheckOwned(r *Record, owner *CertifiedNode, now time.Time) error {
+	if r.Table != TableNodeInfo || r.Owner != owner.ID || r.Signer != owner.ID {
+		return ErrRecordSigner
+	}
+	if r.Expired(now) {
+		return ErrRecordExpired
+	}
+	return r.VerifySignature(owner.Signing)
+}
+
+// OperatorAsNode lets an operator take part in messages like any node.
+func (o *Operator) OperatorAsNode() *CertifiedNode {
+	return &CertifiedNode{ID: o.ID, Signing: o.Signing, Sealing: o.Sealing, Issued: o.Issued, Expires: o.Expires, Record: o.Record}
+}

@@ -1,0 +1,59 @@
+package protocol
+
+// TunnelRequest asks a tunnel-node for one device. It is always a signed message, so that a super-node can hand it on whole
+// and the link that follows can be bound to its hash.
+type TunnelRequest struct {
+	Device     ID
+	Port       uint16
+	Protocol   Transport
+	Candidates []Candidate // where the requester's own TCP port may be dialled; at most 4
+	Token      Hash        // names the pair at the relay; minted by the requester, used once
+	Relay      ID          // super-node at which to meet, zero for none
+	RelayAddr  Addr
+}
+
+// TunnelOpened answers TunnelRequest.
+type TunnelOpened struct {
+	Status     Status
+	Candidates []Candidate // where the tunnel-node may be dialled
+	Request    Hash        // SHA-256 of the TunnelRequest message answered
+}
+
+// ForwardedTunnelRequest hands a TunnelRequest to a tunnel-node through a home super-node: the requester sends it with an
+// empty Cookie, the super-node passes it on with its own.
+type ForwardedTunnelRequest struct {
+	Target  ID
+	Request []byte // the whole signed TunnelRequest message, addressed to Target
+	Node    []byte // the requester's Node record
+	Cookie  []byte // opaque, of the super-node: where the answer goes
+}
+
+// ForwardedTunnelOpened is the way back: the tunnel-node returns Cookie and its whole signed TunnelOpened message.
+type ForwardedTunnelOpened struct {
+	Status Status
+	Answer []byte
+	Cookie []byte
+	Node   []byte // the tunnel-node's Node record
+}
+
+// RelayJoin is said on a TCP connection to a relay, by each of the two ends.
+type RelayJoin struct {
+	Token Hash
+	Peer  ID
+	Node  []byte // the sender's Node record
+}
+
+// Command implements Payload.
+func (TunnelRequest) Command() Command { return CmdTunnelRequest }
+
+// Command implements Payload.
+func (TunnelOpened) Command() Command { return CmdTunnelOpened }
+
+// Command implements Payload.
+func (ForwardedTunnelRequest) Command() Command { return CmdForwardedTunnelRequest }
+
+// Command implements Payload.
+func (ForwardedTunnelOpened) Command() Command { return CmdForwardedTunnelOpened }
+
+// Command implements Payload.
+func (RelayJoin) Command() Command { return CmdRelayJoin }

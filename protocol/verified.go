@@ -1,0 +1,30 @@
+package protocol
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Verified is a message whose sender, receiver, freshness and integrity have been proved. Only this package makes one
+// outside of tests (a test of the layout holds the tree to it), and handlers accept nothing else.
+type Verified struct {
+	Receiver  ID
+	Sender    ID
+	Command   Command
+	Reply     bool
+	MessageID uint64
+	Timestamp time.Time
+	// Payload is the opened plaintext. It is only valid until the handler returns.
+	Payload []byte
+	// From is the address the datagram came from; zero on a stream.
+	From netip.AddrPort
+	// Session is the local session index, 0 for a signed message.
+	Session uint64
+	// Raw is the whole signed message, nil inside a session. Only valid until the handler returns.
+	Raw []byte
+	// Node is the sender's certificate.
+	Node *CertifiedNode
+	// ReplyLimit is how many bytes a reply's payload may have: what fits a datagram, or no more than the request while the
+	// sender's address is not validated.
+	ReplyLimit int
+}
