@@ -1,0 +1,41 @@
+// Package config is everything a person may set on a node: one typed struct, read strictly.
+//
+// A value comes from the first of these places that names it: a command-line flag, an environment variable, the file
+// config.toml in the data directory, the default. The file is TOML; a setting that is not known, a value that cannot be
+// right and a key written twice are errors that name file, line and remedy, and nothing starts with half a configuration.
+//
+// [Example] returns the file with every setting, its unit and its default; a test holds it equal to [Default]. The same
+// settings are environment variables: CULVERT_ and the name in capitals, table and name joined by an underscore, lists
+// separated by commas (CULVERT_LISTEN, CULVERT_ROUTES=lan,direct, CULVERT_LIMITS_CONNECTIONS=4096, CULVERT_LOG_LEVEL).
+// CULVERT_DATA names the data directory itself, see [DataDir]. Other CULVERT_ variables are left to whoever set them.
+// Only the consent list can be given in no other way than the file: it is a permission, and permissions are written down.
+//
+//	setting                        unit       default           meaning
+//	listen                         address    :7700             UDP and TCP; any free port if 7700 is taken and nobody asked for it
+//	super                          bool       false             offer this node as a super-node
+//	tunnel                         bool       true              serve end-devices of this LAN to other nodes (--no-tunnel)
+//	routes                         names      lan,direct,relayed  the routes that may be used, best first
+//	sessions                       bool       true              talk in sessions; false signs every message
+//	advertise                      addresses  none              HOST[:PORT] under which the internet reaches a super-node
+//	announce_interval              duration   5m                how often NodeInfo is announced
+//	record_expiry                  duration   10m               when an announced NodeInfo expires
+//	api                            address    none              loopback address for the local API, with the token in api.token
+//	log.level                      name       info              debug, info, warn, error
+//	log.format                     name       text              text, json
+//	limits.tunnels                 count      20000             open tunnels on this node
+//	limits.tunnels_per_node        count      1000              … of one other node
+//	limits.tunnels_per_domain      count      10000             … of one domain
+//	limits.connections             count      8192              TCP connections; never more than 80% of the descriptors
+//	limits.relay_bytes_per_node    bytes/day  256GiB            relayed for one node (super-nodes); 0: no limit
+//	limits.relay_bytes_per_domain  bytes/day  4TiB              relayed for one domain; 0: no limit
+//	limits.relay_rate              bytes/s    0                 relayed in all, the upload cap; 0: no limit
+//	limits.relay_rate_per_node     bytes/s    0                 relayed for one node; 0: no limit
+//	limits.relay_rate_per_domain   bytes/s    0                 relayed for one domain; 0: no limit
+//	timeouts.open                  duration   30s               an open in all: lookup, every route, the device's answer
+//	timeouts.handshake             duration   10s               a link's handshake, a relay's join
+//	timeouts.device                duration   10s               an end-device's answer
+//	timeouts.idle_connection       duration   1h                a tunnelled connection without a byte
+//	timeouts.idle_link             duration   10m               a link without a tunnelled connection
+//	timeouts.shutdown              duration   5s                a graceful stop
+//	consent                        table      none              TUN-11: device × ports × groups that this agent agrees to
+package config
