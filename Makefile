@@ -1,0 +1,60 @@
+# culvert: build, test and measure. `make demo` and `make test` need Go, git and make only.
+GO       ?= go
+BIN      := bin/culvert
+VERSION  := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+OAPI     := github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2
+FUZZTIME ?= 60s
+CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
+
+export CGO_ENABLED ?= 0
+
+.PHONY: build test race lint demo netlab bench fuzz fuzz-quick cross staticcheck generate clean
+
+build: ## one static binary, bin/culvert
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/culvert
+
+test: ## everything that needs neither root nor tools beyond Go
+	$(GO) test -timeout 9m ./...
+
+race: ## the same under the race detector; needs a C compiler
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+lint: cross staticcheck ## vet, staticcheck, and builds for the other systems
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags netlab,netns ./bench/netlab/... ./discovery/...
+
+staticcheck:
+	$(GO) run $(STATICCHECK) ./...
+
+cross:
+	@for t in $(CROSS); do echo "build $$t"; \
+	  GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -o /dev/null ./cmd/culvert && \
+	  GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) vet ./... || exit 1; done
+
+demo: build ## a whole mesh on this machine; ends by itself
+	./$(BIN) demo
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@$(GO) list ./... | while read p; do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; done
+
+fuzz-quick: ## a few seconds each, for every commit
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
+
+netlab: build ## real NATs, real devices, in network namespaces; needs root and .ci/run's packages
+	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 15m -tags netlab ./bench/netlab/...
+	$(GO) test -count=1 -timeout 3m -tags netns ./discovery/...
+
+bench: build ## round trips and tunnel throughput beside plain UDP and TCP
+	$(GO) run ./bench -bin $(BIN)
+
+generate: ## the Go client, from the local API's OpenAPI file
+	$(GO) generate ./node/client
+
+clean:
+	rm -rf bin
