@@ -196,10 +196,13 @@ func enlargeBuffers(sock *net.UDPConn) {
 		return
 	}
 	_ = raw.Control(func(fd uintptr) {
-		for force, plain := range map[int]int{unix.SO_RCVBUFFORCE: unix.SO_RCVBUF, unix.SO_SNDBUFFORCE: unix.SO_SNDBUF} {
-			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, force, socketBuffer) != nil {
-				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, plain, socketBuffer)
-			}
-		}
+		enlarge(int(fd), unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
+		enlarge(int(fd), unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
 	})
+}
+
+func enlarge(fd, privileged, plain int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, privileged, socketBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, socketBuffer)
+	}
 }
