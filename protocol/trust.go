@@ -53,6 +53,9 @@ func (t *Trust) Root() Hash { return t.root }
 // RootID is the signer of OperatorNode records.
 func (t *Trust) RootID() ID { return NewID(OperatorDomain, t.root) }
 
+// MapHeadID is the owner of the mesh's MapHead record.
+func (t *Trust) MapHeadID() ID { return t.RootID() }
+
 // HandoverText is what an old operator signs to admit next within its own epoch.
 func HandoverText(next key.Public, epoch uint64) []byte {
 	return fmt.Appendf(nil, "culvert 1 handover\x00%x epoch %d", next, epoch)

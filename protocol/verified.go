@@ -28,3 +28,11 @@ type Verified struct {
 	// sender's address is not validated.
 	ReplyLimit int
 }
+
+// Local is a message of a node to another identity of the same process: nothing to verify, since it never left.
+func Local(sender *CertifiedNode, receiver ID, cmd Command, payload []byte, now time.Time) *Verified {
+	return &Verified{
+		Receiver: receiver, Sender: sender.ID, Command: cmd, Timestamp: now, Payload: payload, Node: sender,
+		ReplyLimit: MaxPayload,
+	}
+}
