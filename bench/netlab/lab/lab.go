@@ -1,0 +1,170 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// ErrClosed is returned by everything asked of a lab that was closed.
+var ErrClosed = errors.New("lab is closed")
+
+// A Lab is one small internet. Its methods may be called at once from several
+// goroutines; Close ends every process and namespace.
+type Lab struct {
+	ctx  context.Context
+	stop context.CancelFunc
+	dir  string
+	core *Host
+
+	mu     sync.Mutex
+	hosts  []*Host
+	links  int
+	logs   int
+	closed bool
+}
+
+// New makes a lab with nothing in it but the core. Logs of processes go to
+// dir. When ctx ends the processes are killed, and whoever waits for one sees
+// it; Close is still owed.
+func New(ctx context.Context, dir string) (*Lab, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("the lab makes network namespaces and needs root")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("log folder: %w", err)
+	}
+	l := &Lab{dir: dir}
+	l.ctx, l.stop = context.WithCancel(ctx)
+	core, err := l.newHost("core")
+	if err != nil {
+		l.stop()
+		return nil, err
+	}
+	l.core = core
+	if err := errors.Join(core.forward(), core.nft(coreRules)); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// Core is the namespace that routes between the public networks.
+func (l *Lab) Core() *Host { return l.core }
+
+// Context ends when the lab is closed or its parent context ends.
+func (l *Lab) Context() context.Context { return l.ctx }
+
+// Public adds a host that stands openly in the internet, alone in its network
+// addr (its own address and prefix length); the core is its gateway at the
+// network's first address.
+func (l *Lab) Public(name string, addr netip.Prefix) (*Host, error) {
+	h, err := l.newHost(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.attachToCore(h, "eth0", addr); err != nil {
+		return nil, fmt.Errorf("host %s: %w", name, err)
+	}
+	h.addr = addr
+	return h, nil
+}
+
+// Close kills what still runs and gives the namespaces back. It waits for all
+// of it, may be called again, and reports what could not be undone.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	hosts := l.hosts
+	l.mu.Unlock()
+	l.stop()
+	var errs []error
+	for _, h := range hosts {
+		errs = append(errs, h.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Processes lists every process that was started, in the order of hosts.
+func (l *Lab) Processes() []*Process {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []*Process
+	for _, h := range l.hosts {
+		h.mu.Lock()
+		all = append(all, h.procs...)
+		h.mu.Unlock()
+	}
+	return all
+}
+
+func (l *Lab) newHost(name string) (*Host, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, ErrClosed
+	}
+	for _, h := range l.hosts {
+		if h.name == name {
+			return nil, fmt.Errorf("host %s: the name is taken", name)
+		}
+	}
+	h, err := startHost(l, name)
+	if err != nil {
+		return nil, fmt.Errorf("host %s: %w", name, err)
+	}
+	l.hosts = append(l.hosts, h)
+	return h, nil
+}
+
+// attachToCore wires an interface of h to the core and points its default
+// route there.
+func (l *Lab) attachToCore(h *Host, name string, addr netip.Prefix) error {
+	port := l.nextPort()
+	gateway := netip.PrefixFrom(addr.Masked().Addr().Next(), addr.Bits())
+	if gateway.Addr() == addr.Addr() {
+		return fmt.Errorf("address %s belongs to the core", addr)
+	}
+	if err := h.veth(name, macOf(h.name, name), l.core, port, macOf("core", port)); err != nil {
+		return err
+	}
+	return errors.Join(
+		l.core.address(port, gateway),
+		h.address(name, addr),
+		h.route(netip.Prefix{}, gateway.Addr()),
+	)
+}
+
+func (l *Lab) nextPort() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.links++
+	return fmt.Sprintf("port%d", l.links)
+}
+
+func (l *Lab) logPath(host, label string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.logs++
+	return filepath.Join(l.dir, fmt.Sprintf("%02d-%s-%s.log", l.logs, host, label))
+}
+
+// macOf gives an interface the same locally administered address in every
+// run; it is a hash, so no MAC contains an IP address that a test looks for.
+func macOf(host, iface string) net.HardwareAddr {
+	sum := sha256.Sum256([]byte(host + "\x00" + iface))
+	mac := net.HardwareAddr(sum[:6])
+	mac[0] = mac[0]&^0x01 | 0x02
+	return mac
+}

@@ -1,0 +1,89 @@
+//go:build linux
+
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+)
+
+// veth lays a cable between an interface of h and one of peer.
+func (h *Host) veth(name string, mac net.HardwareAddr, peer *Host, peerName string, peerMAC net.HardwareAddr) error {
+	cable := netlink.NewVeth(netlink.LinkAttrs{Name: name, HardwareAddr: mac})
+	cable.PeerName = peerName
+	cable.PeerHardwareAddr = peerMAC
+	cable.PeerNamespace = netlink.NsFd(peer.ns)
+	if err := h.link.LinkAdd(cable); err != nil {
+		return fmt.Errorf("cable from %s %s to %s %s: %w", h.name, name, peer.name, peerName, err)
+	}
+	if err := h.linkUp(name); err != nil {
+		return err
+	}
+	return peer.linkUp(peerName)
+}
+
+// bridge makes a switch. Its MAC is fixed: otherwise each new port may change
+// it, and the neighbours' ARP entries are wrong for seconds.
+func (h *Host) bridge(name string, mac net.HardwareAddr) error {
+	if err := h.link.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: mac}}); err != nil {
+		return fmt.Errorf("bridge %s on %s: %w", name, h.name, err)
+	}
+	return h.linkUp(name)
+}
+
+// plug makes an interface a port of a bridge.
+func (h *Host) plug(name, bridge string) error {
+	port, err := h.link.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("interface %s on %s: %w", name, h.name, err)
+	}
+	master, err := h.link.LinkByName(bridge)
+	if err != nil {
+		return fmt.Errorf("bridge %s on %s: %w", bridge, h.name, err)
+	}
+	if err := h.link.LinkSetMaster(port, master); err != nil {
+		return fmt.Errorf("plug %s into %s on %s: %w", name, bridge, h.name, err)
+	}
+	return nil
+}
+
+func (h *Host) linkUp(name string) error {
+	link, err := h.link.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("interface %s on %s: %w", name, h.name, err)
+	}
+	if err := h.link.LinkSetUp(link); err != nil {
+		return fmt.Errorf("set %s on %s up: %w", name, h.name, err)
+	}
+	return nil
+}
+
+func (h *Host) address(name string, addr netip.Prefix) error {
+	link, err := h.link.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("interface %s on %s: %w", name, h.name, err)
+	}
+	if err := h.link.AddrAdd(link, &netlink.Addr{IPNet: ipNet(addr)}); err != nil {
+		return fmt.Errorf("address %s on %s %s: %w", addr, h.name, name, err)
+	}
+	return nil
+}
+
+// route sends dst through the gateway; the zero Prefix is the default route.
+func (h *Host) route(dst netip.Prefix, gateway netip.Addr) error {
+	r := &netlink.Route{Gw: gateway.AsSlice()}
+	if dst.IsValid() {
+		r.Dst = ipNet(dst)
+	}
+	if err := h.link.RouteAdd(r); err != nil {
+		return fmt.Errorf("route %s via %s on %s: %w", dst, gateway, h.name, err)
+	}
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
