@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // pending is a connection that nobody has been authenticated on yet. It waits in one of two
@@ -12,7 +13,6 @@ import (
 type pending struct {
 	conn  *net.TCPConn
 	from  netip.Addr
-	why   reason        // why it was dropped; 0 while it is not
 	stage *list.List    // of the table: silent or shaking; nil once it left the table
 	here  *list.Element // in stage
 	own   *list.Element // in the silent list of its source; nil once it has spoken
@@ -30,6 +30,7 @@ type source struct {
 type halfOpen struct {
 	perStage  int
 	perSource int
+	counts    *[reasons]atomic.Uint64
 
 	mu      sync.Mutex
 	closed  bool
@@ -38,16 +39,21 @@ type halfOpen struct {
 	sources map[netip.Addr]*source
 }
 
-func newHalfOpen(total, perSource int) *halfOpen {
-	return &halfOpen{perStage: max(total/2, 1), perSource: perSource, sources: make(map[netip.Addr]*source)}
+func newHalfOpen(total, perSource int, counts *[reasons]atomic.Uint64) *halfOpen {
+	return &halfOpen{
+		perStage:  max(total/2, 1),
+		perSource: perSource,
+		counts:    counts,
+		sources:   make(map[netip.Addr]*source),
+	}
 }
 
 // add takes a new connection in; nil where its source has too many and none of them is silent, or
-// where the table is closed. dropped is how many others had to go.
+// where the table is closed.
 func (h *halfOpen) add(conn *net.TCPConn) *pending {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	from := sourceOf(conn)
+	from := sourceOf(conn.RemoteAddr())
 	src := h.sources[from]
 	if h.closed {
 		return nil
@@ -93,15 +99,15 @@ func (h *halfOpen) spoke(p *pending) bool {
 	return true
 }
 
-// done takes p out; false if it was dropped meanwhile, with why.
-func (h *halfOpen) done(p *pending) (bool, reason) {
+// done takes p out; false if it was dropped meanwhile.
+func (h *halfOpen) done(p *pending) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if p.stage == nil {
-		return false, p.why
+		return false
 	}
 	h.removeLocked(p)
-	return true, 0
+	return true
 }
 
 // dropOldest frees one descriptor; false where there is nothing to give up.
@@ -131,9 +137,10 @@ func (h *halfOpen) close() {
 	}
 }
 
+// dropLocked counts and closes p; the goroutine that serves it finds it gone.
 func (h *halfOpen) dropLocked(p *pending, why reason) {
 	h.removeLocked(p)
-	p.why = why
+	h.counts[why].Add(1)
 	abort(p.conn)
 }
 
@@ -156,12 +163,12 @@ func abort(conn *net.TCPConn) {
 }
 
 // sourceOf is whom a connection counts against: an IPv6 customer has at least a /64 to play with.
-func sourceOf(conn *net.TCPConn) netip.Addr {
-	remote, ok := conn.RemoteAddr().(*net.TCPAddr)
+func sourceOf(remote net.Addr) netip.Addr {
+	tcp, ok := remote.(*net.TCPAddr)
 	if !ok {
 		return netip.Addr{}
 	}
-	addr := remote.AddrPort().Addr().Unmap()
+	addr := tcp.AddrPort().Addr().Unmap()
 	if addr.Is6() {
 		if prefix, err := addr.WithZone("").Prefix(64); err == nil {
 			return prefix.Addr()

@@ -68,6 +68,7 @@ var reasonNames = [reasons]string{
 // hands them to their handlers. Neither a slow peer nor a handshake ever holds up the accept loop.
 type Streams struct {
 	listener *net.TCPListener
+	accept   func() (*net.TCPConn, error) // the listener's; tests make it fail
 	cfg      StreamConfig
 	half     *halfOpen
 	counts   [reasons]atomic.Uint64
@@ -86,6 +87,15 @@ var ErrStreamConfig = errors.New("stream protocols and TLS configuration must co
 
 // ServeStreams starts to serve l, which it owns from then on.
 func ServeStreams(l *net.TCPListener, cfg StreamConfig) (*Streams, error) {
+	s, err := newStreams(l, cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.wg.Go(s.acceptLoop)
+	return s, nil
+}
+
+func newStreams(l *net.TCPListener, cfg StreamConfig) (*Streams, error) {
 	if (cfg.TLS == nil) != (len(cfg.Protocols) == 0) {
 		return nil, ErrStreamConfig
 	}
@@ -98,12 +108,12 @@ func ServeStreams(l *net.TCPListener, cfg StreamConfig) (*Streams, error) {
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
 	s := &Streams{
 		listener: l,
+		accept:   l.AcceptTCP,
 		cfg:      cfg,
-		half:     newHalfOpen(cfg.HalfOpen, cfg.PerSource),
 		stop:     make(chan struct{}),
 		active:   make(map[*net.TCPConn]struct{}),
 	}
-	s.wg.Go(s.acceptLoop)
+	s.half = newHalfOpen(cfg.HalfOpen, cfg.PerSource, &s.counts)
 	return s, nil
 }
 
@@ -152,7 +162,7 @@ func (s *Streams) acceptLoop() {
 	const shortest, longest = 5 * time.Millisecond, time.Second
 	pause := shortest
 	for {
-		conn, err := s.listener.AcceptTCP()
+		conn, err := s.accept()
 		if err == nil {
 			pause = shortest
 			s.admit(conn)
@@ -184,27 +194,26 @@ func (s *Streams) acceptLoop() {
 func (s *Streams) admit(conn *net.TCPConn) {
 	p := s.half.add(conn)
 	if p == nil {
-		abort(conn)
 		s.counts[reasonSource].Add(1)
+		abort(conn)
 		return
 	}
 	s.wg.Go(func() {
-		if why := s.introduce(p); why != reasonNone {
-			// The table's own reason comes first: what the reader saw is only its consequence.
-			if ok, dropped := s.half.done(p); !ok && dropped != reasonNone {
-				why = dropped
-			}
-			s.counts[why].Add(1)
-			if why == reasonHandshake || why == reasonProtocol {
-				_ = p.conn.Close() // a reset would overtake the alert that tells the peer what is wrong
-				return
-			}
-			abort(p.conn)
+		why := s.introduce(p)
+		if why == reasonNone || !s.half.done(p) {
+			return // handled, or dropped by the table, which has counted it
 		}
+		s.counts[why].Add(1)
+		if why == reasonHandshake || why == reasonProtocol {
+			_ = p.conn.Close() // a reset would overtake the alert that tells the peer what is wrong
+			return
+		}
+		abort(p.conn)
 	})
 }
 
-// introduce finds the connection's handler and runs it, or says why there is none.
+// introduce finds the connection's handler and runs it, or says why there is none. It says
+// reasonNone where nothing is left to do.
 func (s *Streams) introduce(p *pending) reason {
 	if err := p.conn.SetDeadline(time.Now().Add(s.cfg.Timeout)); err != nil {
 		return reasonLeft
@@ -229,7 +238,7 @@ func (s *Streams) introduce(p *pending) reason {
 
 func (s *Streams) introduceTLS(p *pending, peeked *Peeked) reason {
 	if !s.half.spoke(p) {
-		return reasonCrowded
+		return reasonNone
 	}
 	conn := tls.Server(peeked, s.cfg.TLS)
 	if err := conn.Handshake(); err != nil {
@@ -247,14 +256,16 @@ func (s *Streams) introduceTLS(p *pending, peeked *Peeked) reason {
 
 // hand runs the handler of an introduced connection.
 func (s *Streams) hand(p *pending, handler func()) reason {
-	if ok, why := s.half.done(p); !ok {
-		return why
+	if !s.half.done(p) {
+		return reasonNone
 	}
 	_ = p.conn.SetDeadline(time.Time{})
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return reasonClosed
+		s.counts[reasonClosed].Add(1)
+		abort(p.conn)
+		return reasonNone
 	}
 	s.active[p.conn] = struct{}{}
 	s.mu.Unlock()
