@@ -1,0 +1,7 @@
+//go:build !linux
+
+package discovery
+
+import "context"
+
+func (kernel) prober(_ context.Context, on Interface) (prober, error) { return &datagrams{on: on}, nil }
