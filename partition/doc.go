@@ -1,0 +1,16 @@
+// Package partition decides who serves which part of the key space. It is pure: no sockets, clock, goroutines or SQL.
+//
+// A key's position is its first 64 bits, domain ‖ 4 bytes of hash, so one customer's keys lie side by side. A Range is a
+// contiguous run of positions, both ends inclusive. The partition map is a set of SuperNode records, each of which names one
+// super-node and its range, and one MapHead record {epoch, count, hash} that holds them together: the map outgrows a datagram,
+// so its parts travel singly and Build accepts them only when they are complete and of one mould.
+//
+//	hash = SHA-256( SHA-256(record 1) ‖ SHA-256(record 2) ‖ … )     records in order of owner
+//
+// The operator that signs the map is written into it like any other member while fewer than Replicas others are. Its record's
+// owner lies in the operator domain. A super-node that leaves is taken out by a tombstone, which the hash does not count.
+// The owner of the MapHead is the root's ID, so that every operator of one mesh replaces the same record.
+//
+// Assign gives every super-node the whole range. Splitting is another function of the same shape: the records carry from and
+// to already.
+package partition

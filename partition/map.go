@@ -1,0 +1,221 @@
+package partition
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"culvert/protocol"
+	"culvert/protocol/key"
+)
+
+var (
+	// ErrIncomplete marks a set of SuperNode records that is not the one its MapHead names.
+	ErrIncomplete = errors.New("partition: records are not the map that its head names")
+	// ErrMap marks a record that has no place in a map.
+	ErrMap = errors.New("partition: not a valid map record")
+)
+
+// Member is one server of a range.
+type Member struct {
+	Peer      protocol.Peer // Addr is the first of Addresses
+	Addresses []netip.AddrPort
+	Range     Range
+	Domain    protocol.Domain
+	Record    []byte // the SuperNode record, as signed
+}
+
+// Map says who serves which range. It never changes; a new epoch is a new Map.
+type Map struct {
+	epoch    uint64
+	head     []byte
+	members  []Member // in order of ID
+	segments []segment
+}
+
+type segment struct {
+	to      uint64 // last position; the first is one past the segment before
+	members []Member
+}
+
+// HeadOwner is the owner of the MapHead record of the mesh beneath this root.
+func HeadOwner(root protocol.Hash) protocol.ID { return protocol.NewID(protocol.OperatorDomain, root) }
+
+// HeadHash is the hash that a MapHead carries over these SuperNode records, in whatever order they are given.
+func HeadHash(records [][]byte) (protocol.Hash, error) {
+	rs := make([]*protocol.Record, len(records))
+	for i, raw := range records {
+		r, err := protocol.ParseRecord(raw)
+		if err != nil {
+			return protocol.Hash{}, err
+		}
+		rs[i] = r
+	}
+	return headHash(rs), nil
+}
+
+func headHash(rs []*protocol.Record) protocol.Hash {
+	rs = slices.Clone(rs)
+	slices.SortFunc(rs, func(a, b *protocol.Record) int { return a.Owner.Compare(b.Owner) })
+	h := sha256.New()
+	for _, r := range rs {
+		s := sha256.Sum256(r.Raw())
+		h.Write(s[:])
+	}
+	return protocol.Hash(h.Sum(nil))
+}
+
+// Head is the value of the MapHead over these SuperNode records.
+func Head(epoch uint64, records [][]byte) (protocol.MapHeadValue, error) {
+	h, err := HeadHash(records)
+	return protocol.MapHeadValue{Epoch: epoch, Count: uint64(len(records)), Hash: h}, err
+}
+
+// Build puts a map together. check proves each record's signer (Trust.CheckStatic at the reader's time); tombstones among
+// records are skipped, anything else that does not belong makes it fail.
+func Build(head []byte, records [][]byte, check func(*protocol.Record) error) (*Map, error) {
+	hr, err := protocol.ParseRecord(head)
+	if err != nil {
+		return nil, err
+	}
+	if hr.Table != protocol.TableMapHead || hr.Tombstone || hr.Owner.Domain() != protocol.OperatorDomain {
+		return nil, fmt.Errorf("%w: head", ErrMap)
+	}
+	if err := check(hr); err != nil {
+		return nil, fmt.Errorf("partition: head: %w", err)
+	}
+	var hv protocol.MapHeadValue
+	if err := protocol.Unmarshal(hr.Value, &hv); err != nil {
+		return nil, err
+	}
+	rs := make([]*protocol.Record, 0, len(records))
+	for _, raw := range records {
+		r, err := protocol.ParseRecord(raw)
+		if err != nil {
+			return nil, err
+		}
+		if r.Table != protocol.TableSuperNode {
+			return nil, fmt.Errorf("%w: %s", ErrMap, r.Table)
+		}
+		if !r.Tombstone {
+			rs = append(rs, r)
+		}
+	}
+	if uint64(len(rs)) != hv.Count || headHash(rs) != hv.Hash {
+		return nil, fmt.Errorf("%w: %d records for epoch %d of %d", ErrIncomplete, len(rs), hv.Epoch, hv.Count)
+	}
+	m := &Map{epoch: hv.Epoch, head: bytes.Clone(head)}
+	for _, r := range rs {
+		if err := check(r); err != nil {
+			return nil, fmt.Errorf("partition: super-node %s: %w", r.Owner.Short(), err)
+		}
+		mem, err := member(r)
+		if err != nil {
+			return nil, err
+		}
+		m.members = append(m.members, mem)
+	}
+	slices.SortFunc(m.members, func(a, b Member) int { return a.Peer.ID.Compare(b.Peer.ID) })
+	for i := 1; i < len(m.members); i++ {
+		if m.members[i].Peer.ID == m.members[i-1].Peer.ID {
+			return nil, fmt.Errorf("%w: %s twice", ErrMap, m.members[i].Peer.ID.Short())
+		}
+	}
+	m.segments = cut(m.members)
+	return m, nil
+}
+
+// CheckMember proves that r is a well-formed entry of a map: that its value is sound and its owner is its key's ID.
+func CheckMember(r *protocol.Record) error {
+	_, err := member(r)
+	return err
+}
+
+func member(r *protocol.Record) (Member, error) {
+	var v protocol.SuperNodeValue
+	if err := protocol.Unmarshal(r.Value, &v); err != nil {
+		return Member{}, err
+	}
+	if err := key.CheckPublic(v.Signing); err != nil {
+		return Member{}, err
+	}
+	rg := Range{v.From, v.To}
+	if r.Owner != protocol.NodeID(r.Owner.Domain(), v.Signing) || !rg.Valid() {
+		return Member{}, fmt.Errorf("%w: %s", ErrMap, r.Owner.Short())
+	}
+	m := Member{
+		Peer:  protocol.Peer{ID: r.Owner, Signing: v.Signing, Sealing: v.Sealing},
+		Range: rg, Domain: r.Owner.Domain(), Record: bytes.Clone(r.Raw()),
+	}
+	for _, a := range v.Addresses {
+		if a.IsValid() {
+			m.Addresses = append(m.Addresses, a.AddrPort)
+		}
+	}
+	if len(m.Addresses) == 0 {
+		return Member{}, fmt.Errorf("%w: %s has no address", ErrMap, r.Owner.Short())
+	}
+	m.Peer.Addr = m.Addresses[0]
+	return m, nil
+}
+
+// cut finds the positions at which the set of servers changes, so that a look-up is one binary search.
+func cut(members []Member) []segment {
+	ends := []uint64{Whole().To}
+	for _, m := range members {
+		ends = append(ends, m.Range.To)
+		if m.Range.From > 0 {
+			ends = append(ends, m.Range.From-1)
+		}
+	}
+	slices.Sort(ends)
+	ends = slices.Compact(ends)
+	segs := make([]segment, len(ends))
+	for i, to := range ends {
+		segs[i].to = to
+		for _, m := range members {
+			if m.Range.Contains(to) {
+				segs[i].members = append(segs[i].members, m)
+			}
+		}
+	}
+	return segs
+}
+
+// Epoch numbers the map; a higher one replaces it.
+func (m *Map) Epoch() uint64 { return m.epoch }
+
+// Head is the MapHead record, as signed.
+func (m *Map) Head() []byte { return m.head }
+
+// Members are all servers, in order of ID. The caller does not change them.
+func (m *Map) Members() []Member { return m.members }
+
+// Serving are the members whose range holds key, in order of ID. The caller does not change them.
+func (m *Map) Serving(key protocol.ID) []Member {
+	i, _ := slices.BinarySearchFunc(m.segments, key.Position(), func(s segment, p uint64) int {
+		if s.to < p {
+			return -1
+		}
+		return 1
+	})
+	return m.segments[i].members // the last segment ends at the last position
+}
+
+// Member finds a member by ID.
+func (m *Map) Member(id protocol.ID) (Member, bool) {
+	i, ok := slices.BinarySearchFunc(m.members, id, func(a Member, id protocol.ID) int { return a.Peer.ID.Compare(id) })
+	if !ok {
+		return Member{}, false
+	}
+	return m.members[i], true
+}
+
+// Covers reports whether self serves key.
+func (m *Map) Covers(self, key protocol.ID) bool {
+	mem, ok := m.Member(self)
+	return ok && mem.Range.ContainsKey(key)
+}
