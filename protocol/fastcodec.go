@@ -192,6 +192,14 @@ func (r *reader) id() (id ID) {
 	return id
 }
 
+func (r *reader) hash() (h Hash) {
+	if v := r.bytes(); len(v) == len(h) {
+		return Hash(v)
+	}
+	r.bad = true
+	return h
+}
+
 func (r *reader) done() error {
 	for range r.extra {
 		rest, ok := skipValue(r.b, 1)

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"net/netip"
 	"time"
 )
@@ -27,6 +28,15 @@ type Verified struct {
 	// ReplyLimit is how many bytes a reply's payload may have: what fits a datagram, or no more than the request while the
 	// sender's address is not validated.
 	ReplyLimit int
+
+	nonce [12]byte // room for Session.Open, which must not allocate
+}
+
+// Clone copies v with all that it aliases, for a handler that runs after the receive buffer was reused.
+func (v *Verified) Clone() *Verified {
+	c := *v
+	c.Payload, c.Raw = bytes.Clone(v.Payload), bytes.Clone(v.Raw)
+	return &c
 }
 
 // Local is a message of a node to another identity of the same process: nothing to verify, since it never left.
