@@ -19,6 +19,19 @@ const IPPPort = 631
 // documentTypes are those that the conformance test asks of a printer.
 const documentTypes = "application/pdf,image/pwg-raster,image/jpeg,image/urf,text/plain"
 
+// awake passes from the printer's first full second on: until then it reports
+// an up-time of 0, which the conformance test counts as a failure.
+const awake = `{
+	OPERATION Get-Printer-Attributes
+	GROUP operation-attributes-tag
+	ATTR charset attributes-charset utf-8
+	ATTR language attributes-natural-language en
+	ATTR uri printer-uri $uri
+	STATUS successful-ok
+	EXPECT printer-up-time WITH-VALUE >0
+}
+`
+
 // A Printer is a running ippeveprinter.
 type Printer struct {
 	host  *lab.Host
@@ -27,7 +40,7 @@ type Printer struct {
 	spool string
 }
 
-// StartPrinter starts a printer on the host and returns when it listens. dir
+// StartPrinter starts a printer on the host and returns when it answers. dir
 // is an empty folder of its own.
 func StartPrinter(ctx context.Context, h *lab.Host, dir string) (*Printer, error) {
 	p := &Printer{host: h, spool: filepath.Join(dir, "spool")}
@@ -54,8 +67,14 @@ func StartPrinter(ctx context.Context, h *lab.Host, dir string) (*Printer, error
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
-	address := fmt.Sprintf("%s:%d", h.Addr(), IPPPort)
-	if err := p.await(ctx, p.proc, func() bool { return accepts(ctx, h, address) }); err != nil {
+	test := filepath.Join(dir, "awake.test")
+	if err := os.WriteFile(test, []byte(awake), 0o644); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	if err := p.await(ctx, p.proc, func() bool {
+		res, err := h.Run(ctx, nil, "ipptool", "-q", p.URI(), test)
+		return err == nil && res.Code == 0
+	}); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -66,17 +85,9 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func accepts(ctx context.Context, h *lab.Host, address string) bool {
-	conn, err := h.Dial(ctx, "tcp4", address)
-	if err != nil {
-		return false
-	}
-	return conn.Close() == nil
-}
-
 // await waits until the process is ready.
 func (p *Printer) await(ctx context.Context, proc *lab.Process, ready func() bool) error {
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ready() {
 		select {

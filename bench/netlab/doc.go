@@ -1,0 +1,22 @@
+// Package netlab shows that the built culvert binary works between real NATs
+// and with real devices, on one machine. `make netlab` builds the binary and
+// runs the tests here as root, with the build tag netlab and CULVERT_BIN set;
+// they fail, and never skip, where a tool is missing.
+//
+//	operator 45.11.0.2   super-1 45.22.0.2   super-2 45.33.0.2
+//	      └────────────┬──────┴───────┬────────────┘ core
+//	                   │              │                        │
+//	branch, NAT 45.55.0.2     home, NAT 45.66.0.2     office, open 45.77.0.2
+//	 lan0 192.168.50.0/24      lan0 192.168.1.0/24     lan0 45.44.0.0/24
+//	   branch-desk   agent       home-desk  user         office-desk agent
+//	   branch-laptop user                                plotter     9100
+//	   printer       631, 9100
+//	 lan1 192.168.60.0/24
+//	   annex-printer 9100, 9443
+//
+// Super-nodes belong to a domain of their own, so what they can read of the
+// other domain's records is what a foreign super-node can read.
+//
+// The parts: lab makes namespaces, routers and captures; device the printers;
+// mesh runs the binary; leak looks for what must not be readable.
+package netlab

@@ -1,0 +1,181 @@
+//go:build linux && netlab
+
+package netlab
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"culvert/bench/netlab/device"
+	"culvert/bench/netlab/lab"
+	"culvert/bench/netlab/mesh"
+)
+
+const (
+	lookupAfterKill = 3 * time.Second
+	tunnelAfterKill = 5 * time.Second
+)
+
+// The super-node that relays and answers is killed: the next lookup and a new
+// relayed tunnel find the other one.
+func TestSuperNodeKilled(t *testing.T) {
+	w := newWorld(t, "")
+	serve(t, device.ServeEcho, w.printer, device.JetDirectPort)
+	w.start(t)
+	tunnel, err := w.homeDesk.AwaitOpen(w.within(t, settle), "printer", device.JetDirectPort, "--route", "relayed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := w.superInUse(t, tunnel)
+
+	used.Kill()
+	killed := time.Now()
+	if err := w.homeDesk.Lookup(w.within(t, lookupAfterKill), "printer"); err != nil {
+		t.Fatalf("the first lookup after %s was killed: %v", used.Host().Name(), err)
+	}
+	t.Logf("%s killed; the next lookup took %s", used.Host().Name(), time.Since(killed).Round(time.Millisecond))
+	began := time.Now()
+	ctx := w.within(t, tunnelAfterKill)
+	tunnel, err = w.homeDesk.Open(ctx, "printer", device.JetDirectPort, "--route", "relayed")
+	if err != nil {
+		t.Fatalf("the first new tunnel after %s was killed: %v", used.Host().Name(), err)
+	}
+	talk, err := converse(ctx, tunnel)
+	if err != nil {
+		t.Fatalf("through the new tunnel: %v", err)
+	}
+	t.Logf("a new tunnel and an answer through it took %s", time.Since(began).Round(time.Millisecond))
+	if err := talk.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// superInUse is the super-node through which the tunnel's bytes go.
+func (w *world) superInUse(t *testing.T, tunnel mesh.Tunnel) *mesh.Agent {
+	t.Helper()
+	const said = 1 << 16
+	var captures [len(w.supers)]*lab.Capture
+	for i, s := range w.supers {
+		c, err := s.Host().Capture("eth0", lab.Packet.TCP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		captures[i] = c
+	}
+	talk, err := converse(w.within(t, settle), tunnel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := talk.say(w.within(t, settle), strings.Repeat("relayed ", said/8)); err != nil {
+		t.Fatal(err)
+	}
+	if err := talk.close(); err != nil {
+		t.Error(err)
+	}
+	var used *mesh.Agent
+	for i, c := range captures {
+		packets, err := c.Stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes := 0
+		for _, p := range packets {
+			bytes += len(p.Payload)
+		}
+		if bytes >= said {
+			used = w.supers[i]
+		}
+	}
+	if used == nil {
+		t.Fatal("the tunnel goes through no super-node")
+	}
+	return used
+}
+
+// The operator is stopped for good. Lookups, existing and new tunnels go on
+// while one node after the other is started again.
+func TestOperatorStopped(t *testing.T) {
+	w := newWorld(t, "")
+	serve(t, device.ServeEcho, w.printer, device.JetDirectPort)
+	serve(t, device.ServeEcho, w.plotter, device.JetDirectPort)
+	w.start(t)
+	ctx := w.within(t, settle)
+	lasting, err := w.homeDesk.AwaitOpen(ctx, "printer", device.JetDirectPort, "--route", "relayed", "--persist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	talk, err := converse(ctx, lasting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.operator.Stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	w.goesOn(t, "the operator is stopped")
+	w.restart(t, w.officeDesk, w.branchLaptop)
+	w.goesOn(t, "agents outside the tunnel were restarted")
+	if err := talk.say(w.within(t, settle), "still here"); err != nil {
+		t.Errorf("a tunnel of before: %v", err)
+	}
+	if err := talk.close(); err != nil {
+		t.Error(err)
+	}
+	for _, s := range w.supers {
+		w.restart(t, s)
+		w.goesOn(t, s.Host().Name()+" was restarted")
+	}
+	w.branchDesk.Kill()
+	w.homeDesk.Kill()
+	w.restart(t, w.branchDesk, w.homeDesk)
+	w.goesOn(t, "both ends were killed and started")
+
+	ctx = w.within(t, settle)
+	err = w.homeDesk.Await(ctx, "to restore its lasting tunnel at "+lasting.Local, func() error {
+		talk, err := converse(ctx, lasting)
+		if err != nil {
+			return err
+		}
+		return talk.close()
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func (w *world) restart(t *testing.T, agents ...*mesh.Agent) {
+	t.Helper()
+	for _, a := range agents {
+		if err := a.Restart(w.within(t, settle)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// goesOn looks up a device and opens new tunnels, relayed and direct.
+func (w *world) goesOn(t *testing.T, since string) {
+	t.Helper()
+	began := time.Now()
+	ctx := w.within(t, settle)
+	if err := w.homeDesk.Await(ctx, "to look up", func() error { return w.homeDesk.Lookup(ctx, "printer") }); err != nil {
+		t.Fatalf("since %s: %v", since, err)
+	}
+	for _, to := range []struct{ device, route string }{{"printer", "relayed"}, {"plotter", "direct"}} {
+		tunnel, err := w.homeDesk.AwaitOpen(ctx, to.device, device.JetDirectPort, "--route", to.route)
+		if err != nil {
+			t.Fatalf("since %s: %v", since, err)
+		}
+		talk, err := converse(ctx, tunnel)
+		if err != nil {
+			t.Fatalf("since %s, through a new tunnel by %s: %v", since, to.route, err)
+		}
+		if err := talk.close(); err != nil {
+			t.Error(err)
+		}
+		if err := w.homeDesk.Close(ctx, tunnel); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("since %s: a lookup and two new tunnels in %s", since, time.Since(began).Round(time.Millisecond))
+}

@@ -1,0 +1,162 @@
+//go:build linux && netlab
+
+package netlab
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"culvert/bench/netlab/device"
+	"culvert/bench/netlab/lab"
+	"culvert/bench/netlab/mesh"
+)
+
+// bulk is what goes through port 9100 by every route.
+const bulk = 200 << 20
+
+// One mesh, and everything that a printer behind a NAT is asked from behind
+// another one.
+func TestTunnels(t *testing.T) {
+	w := newWorld(t, "")
+	printer, err := device.StartPrinter(w.within(t, settle), w.printer, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := serve(t, device.ServeJetDirect, w.printer, device.JetDirectPort)
+	plotter := serve(t, device.ServeJetDirect, w.plotter, device.JetDirectPort)
+	annex := serve(t, device.ServeJetDirect, w.annexPrinter, device.JetDirectPort)
+	w.start(t)
+
+	t.Run("ipptool says the same through the tunnel as on the LAN", func(t *testing.T) {
+		w.conformance(t, printer)
+	})
+	t.Run("a printed file arrives byte for byte", func(t *testing.T) {
+		w.print(t, printer)
+	})
+	for i, r := range []struct {
+		route, device string
+		from          *mesh.Agent
+		to            *device.Server
+	}{
+		{"lan", "printer", w.branchLaptop, raw},
+		{"direct", "plotter", w.homeDesk, plotter},
+		{"relayed", "printer", w.homeDesk, raw},
+		// An open port at the asking end will do as well: the device's agent dials.
+		{"direct", "printer", w.officeDesk, raw},
+	} {
+		t.Run("200 MB by "+r.route+" to the "+r.device, func(t *testing.T) {
+			ctx := w.within(t, 2*settle)
+			tunnel, err := r.from.AwaitOpen(ctx, r.device, device.JetDirectPort, "--route", r.route)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tunnel.Route != r.route {
+				t.Fatalf("the route is %s, asked was %s", tunnel.Route, r.route)
+			}
+			deliver(t, ctx, tunnel, r.to, uint64(i), bulk)
+			if err := r.from.Close(ctx, tunnel); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("another subnet by address", func(t *testing.T) { w.anotherSubnet(t, annex) })
+}
+
+// conformance compares what ipptool says on the device's own LAN and through a
+// tunnel between two NATs.
+func (w *world) conformance(t *testing.T, printer *device.Printer) {
+	ctx := w.within(t, 2*settle)
+	suite, err := device.PrepareSuite(ctx, w.homeDesk.Host(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, err := suite.Run(ctx, w.branchLaptop.Host(), printer.URI())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tunnel, err := w.homeDesk.AwaitOpen(ctx, "printer", device.IPPPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := suite.Run(ctx, w.homeDesk.Host(), device.URI(tunnel.Local))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("on the LAN %d PASS, %d FAIL; by %s %d PASS, %d FAIL", near.Count("PASS"), near.Count("FAIL"),
+		tunnel.Route, far.Count("PASS"), far.Count("FAIL"))
+	if near.Count("PASS") < 100 {
+		t.Errorf("the reference is worth nothing:\n%s", near)
+	}
+	if diff := near.Diff(far); len(diff) > 0 {
+		t.Errorf("LAN and tunnel differ:\n%s", strings.Join(diff, "\n"))
+	}
+}
+
+func (w *world) print(t *testing.T, printer *device.Printer) {
+	ctx := w.within(t, settle)
+	suite, err := device.PrepareSuite(ctx, w.homeDesk.Host(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	document := payload(t, 99, 1<<20)
+	tunnel, err := w.homeDesk.AwaitOpen(ctx, "printer", device.IPPPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := suite.Print(ctx, w.homeDesk.Host(), device.URI(tunnel.Local), w.write(t, "document.txt", document)); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := printer.Holds(document); err != nil || !held {
+		t.Errorf("the document does not lie in the printer's spool as it was sent: %v", err)
+	}
+}
+
+// annexConsent lets an agent serve the printer on the other subnet.
+const annexConsent = `
+[[consent]]
+device = "annex-printer"
+ports = ["9100"]
+`
+
+// A fixed address on another subnet is no proof of what stands there: it is
+// refused until the agent consents.
+func (w *world) anotherSubnet(t *testing.T, annex *device.Server) {
+	ctx := w.within(t, 2*settle)
+	_, err := w.homeDesk.Open(ctx, "annex-printer", device.JetDirectPort)
+	refused := (*mesh.CommandError)(nil)
+	if !errors.As(err, &refused) || refused.Code != 1 || !strings.Contains(refused.Stderr, "consent") {
+		t.Fatalf("without consent: %v; want exit code 1 and a reason that names consent", err)
+	}
+	select {
+	case job := <-annex.Jobs():
+		t.Fatalf("the device was dialled without consent: %+v", job)
+	default:
+	}
+	if err := w.branchDesk.Configure(w.conf + annexConsent); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.branchDesk.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	tunnel, err := w.homeDesk.AwaitOpen(ctx, "annex-printer", device.JetDirectPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, ctx, tunnel, annex, 7, 1<<20)
+}
+
+// serve runs a device for as long as the test.
+func serve(t *testing.T, run func(*lab.Host, int) (*device.Server, error), h *lab.Host, port int) *device.Server {
+	t.Helper()
+	s, err := run(h, port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}

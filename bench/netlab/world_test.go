@@ -1,0 +1,238 @@
+//go:build linux && netlab
+
+package netlab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"culvert/bench/netlab/lab"
+	"culvert/bench/netlab/mesh"
+)
+
+const (
+	customer = "acme"
+	hosters  = "hosters" // the super-nodes' domain
+	// settle is how long a mesh may take to come up or to come back.
+	settle = 60 * time.Second
+	// logTail is what a failed test shows of each process.
+	logTail = 4 << 10
+)
+
+// A world is the topology of the package's doc with a mesh running in it.
+type world struct {
+	ctx  context.Context
+	dir  string
+	lab  *lab.Lab
+	conf string // every agent's config.toml
+
+	branch, home, office           *lab.Site
+	printer, annexPrinter, plotter *lab.Host
+
+	operator     *mesh.Operator
+	supers       [2]*mesh.Agent
+	branchDesk   *mesh.Agent
+	branchLaptop *mesh.Agent
+	homeDesk     *mesh.Agent
+	officeDesk   *mesh.Agent
+}
+
+// agents are the customer's.
+func (w *world) agents() []*mesh.Agent {
+	return []*mesh.Agent{w.branchDesk, w.branchLaptop, w.homeDesk, w.officeDesk}
+}
+
+// newWorld builds the premises and runs the operator and the super-nodes.
+// Nothing of the customer's runs yet: start does that.
+func newWorld(t *testing.T, conf string) *world {
+	t.Helper()
+	ctx, cancel := context.WithCancel(suite)
+	w := &world{ctx: ctx, dir: t.TempDir(), conf: conf}
+	var err error
+	if w.lab, err = lab.New(ctx, filepath.Join(w.dir, "log")); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		defer cancel()
+		if t.Failed() {
+			for _, p := range w.lab.Processes() {
+				t.Logf("---- %s wrote:\n%s", p, p.Tail(logTail))
+			}
+		}
+		if err := w.lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	began := time.Now()
+	if err := w.build(); err != nil {
+		t.Fatal(err)
+	}
+	setup, done := context.WithTimeout(ctx, settle)
+	defer done()
+	if err := w.startServers(setup); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("premises, operator and super-nodes stand after %s", time.Since(began).Round(time.Millisecond))
+	return w
+}
+
+// build makes hosts and agents' folders, and starts nothing.
+func (w *world) build() error {
+	var err error
+	site := func(name string, kind lab.Kind, wan string, lans ...string) *lab.Site {
+		if err != nil {
+			return nil
+		}
+		c := lab.SiteConfig{Name: name, Kind: kind, WAN: netip.MustParsePrefix(wan)}
+		for _, l := range lans {
+			c.LANs = append(c.LANs, netip.MustParsePrefix(l))
+		}
+		var s *lab.Site
+		s, err = w.lab.Site(c)
+		return s
+	}
+	host := func(s *lab.Site, name, addr string) *lab.Host {
+		if err != nil {
+			return nil
+		}
+		var h *lab.Host
+		h, err = s.Host(name, netip.MustParseAddr(addr))
+		return h
+	}
+	agent := func(h *lab.Host) *mesh.Agent {
+		if err != nil {
+			return nil
+		}
+		var a *mesh.Agent
+		a, err = mesh.NewAgent(program, h, w.dir, w.conf)
+		return a
+	}
+	w.branch = site("branch", lab.PortRestricted, "45.55.0.2/24", "192.168.50.1/24", "192.168.60.1/24")
+	w.home = site("home", lab.PortRestricted, "45.66.0.2/24", "192.168.1.1/24")
+	w.office = site("office", lab.Open, "45.77.0.2/24", "45.44.0.1/24")
+	w.printer = host(w.branch, "printer", "192.168.50.20")
+	w.annexPrinter = host(w.branch, "annex-printer", "192.168.60.20")
+	w.plotter = host(w.office, "plotter", "45.44.0.20")
+	w.branchDesk = agent(host(w.branch, "branch-desk", "192.168.50.10"))
+	w.branchLaptop = agent(host(w.branch, "branch-laptop", "192.168.50.11"))
+	w.homeDesk = agent(host(w.home, "home-desk", "192.168.1.10"))
+	w.officeDesk = agent(host(w.office, "office-desk", "45.44.0.10"))
+	for i, addr := range []string{"45.22.0.2/24", "45.33.0.2/24"} {
+		if err == nil {
+			var h *lab.Host
+			if h, err = w.lab.Public(fmt.Sprintf("super-%d", i+1), netip.MustParsePrefix(addr)); err == nil {
+				w.supers[i] = agent(h)
+			}
+		}
+	}
+	return err
+}
+
+func (w *world) startServers(ctx context.Context) error {
+	h, err := w.lab.Public("operator", netip.MustParsePrefix("45.11.0.2/24"))
+	if err != nil {
+		return err
+	}
+	if w.operator, err = mesh.StartOperator(ctx, program, h, w.dir); err != nil {
+		return err
+	}
+	for _, domain := range []string{customer, hosters} {
+		if err := w.operator.AddDomain(ctx, domain); err != nil {
+			return err
+		}
+	}
+	if err := w.each(ctx, w.supers[:], func(ctx context.Context, a *mesh.Agent) error {
+		if err := w.enrol(ctx, a, hosters); err != nil {
+			return err
+		}
+		return a.Start(ctx, "--super")
+	}); err != nil {
+		return err
+	}
+	return w.operator.AwaitSuperNodes(ctx, len(w.supers))
+}
+
+func (w *world) enrol(ctx context.Context, a *mesh.Agent, domain string) error {
+	token, err := w.operator.Token(ctx, domain)
+	if err != nil {
+		return err
+	}
+	return a.Join(ctx, token)
+}
+
+// each does the same with several agents at once.
+func (w *world) each(ctx context.Context, agents []*mesh.Agent, do func(context.Context, *mesh.Agent) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, a := range agents {
+		g.Go(func() error { return do(ctx, a) })
+	}
+	return g.Wait()
+}
+
+// start enrols the customer's agents, runs them, and registers the devices.
+// The laptop and the desk at home serve no devices.
+func (w *world) start(t *testing.T) {
+	t.Helper()
+	began := time.Now()
+	ctx, done := context.WithTimeout(w.ctx, settle)
+	defer done()
+	err := w.each(ctx, w.agents(), func(ctx context.Context, a *mesh.Agent) error {
+		if err := w.enrol(ctx, a, customer); err != nil {
+			return err
+		}
+		if a == w.branchLaptop || a == w.homeDesk {
+			return a.Start(ctx, "--no-tunnel")
+		}
+		return a.Start(ctx)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	branch, err := w.branchDesk.Location(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	office, err := w.officeDesk.Location(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []struct {
+		name string
+		what []string
+	}{
+		{"printer", []string{"--mac", w.printer.MAC().String(), "--port", "631,9100", "--location", branch.ID}},
+		{"annex-printer", []string{"--address", w.annexPrinter.Addr().String(), "--port", "9100", "--location", branch.ID}},
+		{"plotter", []string{"--mac", w.plotter.MAC().String(), "--port", "9100", "--location", office.ID}},
+	} {
+		if err := w.operator.AddDevice(ctx, d.name, customer, d.what...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("agents run and devices are registered after %s more", time.Since(began).Round(time.Millisecond))
+}
+
+// within is a context for one step of a test.
+func (w *world) within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// write makes a file in the world's folder.
+func (w *world) write(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(w.dir, name)
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
