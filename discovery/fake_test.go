@@ -24,6 +24,7 @@ type lan struct {
 	dumps    int
 	busy     func(n int) bool // whether the n-th question finds no room
 	failing  error
+	impostor map[target]MAC // answers ARP too
 	pingable map[target]MAC // answer to all-nodes
 	wg       sync.WaitGroup
 }
@@ -131,6 +132,9 @@ func (p *fakeProber) ask(a netip.Addr) error {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			p.answers = append(p.answers, sighting{a, mac})
+			if other, ok := l.impostor[target{p.on.Index, a}]; ok {
+				p.answers = append(p.answers, sighting{a, other})
+			}
 		})
 	}
 	return nil

@@ -56,6 +56,9 @@ func prefixOf(a net.Addr) (netip.Prefix, bool) {
 	}
 	ip = ip.Unmap()
 	ones, size := n.Mask.Size()
+	if size == 0 {
+		return netip.Prefix{}, false // a mask with holes would read as a prefix of everything
+	}
 	if size == 128 && ip.Is4() {
 		ones -= 96
 	}

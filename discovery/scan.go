@@ -152,8 +152,8 @@ func (s *scan) hear(t target, mac MAC) {
 		}
 		s.f.contest(s.mac, t.Addr, other)
 	}
-	if known || len(s.heard) < maxTargets {
-		s.heard[t] = mac
+	if (known && before != s.mac) || (!known && len(s.heard) < maxTargets) {
+		s.heard[t] = mac // where two answer for the device's address the kernel's table decides
 	}
 }
 
