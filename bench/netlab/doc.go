@@ -13,6 +13,7 @@
 //	   printer       631, 9100
 //	 lan1 192.168.60.0/24
 //	   annex-printer 9100, 9443
+//	   annex-impostor 9443 with a key that is not the registered one
 //
 // Super-nodes belong to a domain of their own, so what they can read of the
 // other domain's records is what a foreign super-node can read.

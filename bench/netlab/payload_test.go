@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"testing"
 	"time"
 
@@ -33,13 +34,15 @@ func payload(t *testing.T, seed uint64, n int64) []byte {
 	return b
 }
 
-// send writes all of data through a tunnel, ends its side, and waits until the
-// device has ended its own.
-func send(ctx context.Context, tunnel mesh.Tunnel, data io.Reader) error {
-	conn, err := tunnel.Dial(ctx)
-	if err != nil {
-		return err
-	}
+// A duplex is a connection whose two directions end one by one.
+type duplex interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// send writes all of data, ends its side, and waits until the device has ended
+// its own.
+func send(ctx context.Context, conn duplex, data io.Reader) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	if _, err := io.Copy(conn, data); err != nil {
@@ -58,36 +61,54 @@ func send(ctx context.Context, tunnel mesh.Tunnel, data io.Reader) error {
 // what arrived.
 func deliver(t *testing.T, ctx context.Context, tunnel mesh.Tunnel, to *device.Server, seed uint64, n int64) {
 	t.Helper()
+	conn, err := tunnel.Dial(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliverOver(t, ctx, conn, tunnel.Route, to, seed, n)
+}
+
+func deliverOver(t *testing.T, ctx context.Context, conn duplex, route string, to *device.Server, seed uint64, n int64) {
+	t.Helper()
 	hash := sha256.New()
 	began := time.Now()
-	if err := send(ctx, tunnel, io.TeeReader(stream(seed, n), hash)); err != nil {
-		t.Fatalf("send %d bytes by %s: %v", n, tunnel.Route, err)
+	if err := send(ctx, conn, io.TeeReader(stream(seed, n), hash)); err != nil {
+		t.Fatalf("send %d bytes by %s: %v", n, route, err)
 	}
-	select {
-	case job := <-to.Jobs():
-		if job.Err != nil || job.Bytes != n || job.SHA256 != [sha256.Size]byte(hash.Sum(nil)) {
-			t.Fatalf("by %s: %d of %d bytes arrived with SHA-256 %x, sent was %x (%v)",
-				tunnel.Route, job.Bytes, n, job.SHA256, hash.Sum(nil), job.Err)
-		}
-	case <-ctx.Done():
-		t.Fatalf("by %s: the device has not ended its job: %v", tunnel.Route, ctx.Err())
+	job := nextJob(t, ctx, to)
+	if job.Err != nil || job.Bytes != n || job.SHA256 != [sha256.Size]byte(hash.Sum(nil)) {
+		t.Fatalf("by %s: %d of %d bytes arrived with SHA-256 %x, sent was %x (%v)",
+			route, job.Bytes, n, job.SHA256, hash.Sum(nil), job.Err)
 	}
 	took := time.Since(began)
-	t.Logf("%d bytes by %s in %s: %.0f MB/s", n, tunnel.Route, took.Round(time.Millisecond), float64(n)/1e6/took.Seconds())
+	t.Logf("%d bytes by %s in %s: %.0f MB/s", n, route, took.Round(time.Millisecond), float64(n)/1e6/took.Seconds())
+}
+
+// nextJob is the device's next one with anything in it: an agent may have
+// connected to see whether the device answers, and which key it has.
+func nextJob(t *testing.T, ctx context.Context, at *device.Server) device.Job {
+	t.Helper()
+	for {
+		select {
+		case job := <-at.Jobs():
+			if job.Bytes > 0 {
+				return job
+			}
+		case <-ctx.Done():
+			t.Fatalf("the device has not ended its job: %v", ctx.Err())
+		}
+	}
 }
 
 // A conversation is a connection to an echoing device that stays open.
-type conversation struct {
-	conn  io.ReadWriteCloser
-	until func(time.Time) error
-}
+type conversation struct{ conn net.Conn }
 
 func converse(ctx context.Context, tunnel mesh.Tunnel) (*conversation, error) {
 	conn, err := tunnel.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := &conversation{conn: conn, until: conn.SetDeadline}
+	c := &conversation{conn}
 	if err := c.say(ctx, "first words"); err != nil {
 		return nil, fmt.Errorf("%w (close: %v)", err, conn.Close())
 	}
@@ -100,7 +121,7 @@ func (c *conversation) say(ctx context.Context, text string) error {
 	if !ok {
 		deadline = time.Now().Add(settle)
 	}
-	if err := c.until(deadline); err != nil {
+	if err := c.conn.SetDeadline(deadline); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(c.conn, text); err != nil {

@@ -4,6 +4,7 @@ package netlab
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -25,7 +26,6 @@ func TestTunnels(t *testing.T) {
 	}
 	raw := serve(t, device.ServeJetDirect, w.printer, device.JetDirectPort)
 	plotter := serve(t, device.ServeJetDirect, w.plotter, device.JetDirectPort)
-	annex := serve(t, device.ServeJetDirect, w.annexPrinter, device.JetDirectPort)
 	w.start(t)
 
 	t.Run("ipptool says the same through the tunnel as on the LAN", func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestTunnels(t *testing.T) {
 			}
 		})
 	}
-	t.Run("another subnet by address", func(t *testing.T) { w.anotherSubnet(t, annex) })
+	t.Run("another subnet by address", w.anotherSubnet)
 }
 
 // conformance compares what ipptool says on the device's own LAN and through a
@@ -120,19 +120,20 @@ ports = ["9100"]
 `
 
 // A fixed address on another subnet is no proof of what stands there: it is
-// refused until the agent consents.
-func (w *world) anotherSubnet(t *testing.T, annex *device.Server) {
+// refused until the agent consents, unless the device shows the pinned key.
+func (w *world) anotherSubnet(t *testing.T) {
+	annex := serve(t, device.ServeJetDirect, w.annexPrinter, device.JetDirectPort)
 	ctx := w.within(t, 2*settle)
 	_, err := w.homeDesk.Open(ctx, "annex-printer", device.JetDirectPort)
-	refused := (*mesh.CommandError)(nil)
-	if !errors.As(err, &refused) || refused.Code != 1 || !strings.Contains(refused.Stderr, "consent") {
-		t.Fatalf("without consent: %v; want exit code 1 and a reason that names consent", err)
-	}
+	wantRefusal(t, err, "consent")
 	select {
 	case job := <-annex.Jobs():
-		t.Fatalf("the device was dialled without consent: %+v", job)
+		t.Errorf("the device was dialled without consent: %+v", job)
 	default:
 	}
+
+	w.pinned(t)
+
 	if err := w.branchDesk.Configure(w.conf + annexConsent); err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +145,55 @@ func (w *world) anotherSubnet(t *testing.T, annex *device.Server) {
 		t.Fatal(err)
 	}
 	deliver(t, ctx, tunnel, annex, 7, 1<<20)
+}
+
+// pinned opens one device that has the registered key and one that has not.
+func (w *world) pinned(t *testing.T) {
+	ctx := w.within(t, settle)
+	secure, pin, err := device.ServeTLS(w.annexPrinter, device.SecurePort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer secure.Close()
+	impostor, _, err := device.ServeTLS(w.annexImpostor, device.SecurePort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer impostor.Close()
+	location, err := w.branchDesk.Location(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, h := range map[string]*lab.Host{"annex-pinned": w.annexPrinter, "annex-impostor": w.annexImpostor} {
+		if err := w.operator.AddDevice(ctx, name, customer, "--address", h.Addr().String(), "--port", fmt.Sprint(device.SecurePort),
+			"--location", location.ID, "--tls-key", pin.String()); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.homeDesk.Await(ctx, "to see "+name, func() error { return w.homeDesk.Lookup(ctx, name) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tunnel, err := w.homeDesk.AwaitOpen(ctx, "annex-pinned", device.SecurePort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := tunnel.Dial(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliverOver(t, ctx, device.Secure(conn, pin), tunnel.Route, secure, 8, 1<<20)
+
+	_, err = w.homeDesk.Open(ctx, "annex-impostor", device.SecurePort)
+	wantRefusal(t, err, "key")
+}
+
+// wantRefusal wants a command that failed for a reason that names the word.
+func wantRefusal(t *testing.T, err error, word string) {
+	t.Helper()
+	refused := (*mesh.CommandError)(nil)
+	if !errors.As(err, &refused) || refused.Code != 1 || !strings.Contains(refused.Stderr, word) {
+		t.Errorf("got %v; want exit code 1 and a reason that names the %s", err, word)
+	}
 }
 
 // serve runs a device for as long as the test.

@@ -33,8 +33,9 @@ type world struct {
 	lab  *lab.Lab
 	conf string // every agent's config.toml
 
-	branch, home, office           *lab.Site
-	printer, annexPrinter, plotter *lab.Host
+	branch, home, office        *lab.Site
+	printer, plotter            *lab.Host
+	annexPrinter, annexImpostor *lab.Host
 
 	operator     *mesh.Operator
 	supers       [2]*mesh.Agent
@@ -120,6 +121,7 @@ func (w *world) build() error {
 	w.office = site("office", lab.Open, "45.77.0.2/24", "45.44.0.1/24")
 	w.printer = host(w.branch, "printer", "192.168.50.20")
 	w.annexPrinter = host(w.branch, "annex-printer", "192.168.60.20")
+	w.annexImpostor = host(w.branch, "annex-impostor", "192.168.60.21")
 	w.plotter = host(w.office, "plotter", "45.44.0.20")
 	w.branchDesk = agent(host(w.branch, "branch-desk", "192.168.50.10"))
 	w.branchLaptop = agent(host(w.branch, "branch-laptop", "192.168.50.11"))

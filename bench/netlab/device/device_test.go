@@ -150,3 +150,28 @@ func TestJetDirectAndEcho(t *testing.T) {
 	idle.Close()
 	conn.Close()
 }
+
+func TestTLSDevice(t *testing.T) {
+	p := newPremises(t)
+	s, pin, err := device.ServeTLS(p.printer, device.SecurePort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, c := range []struct {
+		pin  device.Pin
+		want string
+	}{{pin, "job"}, {device.Pin{}, ""}} {
+		conn, err := p.desk.Dial(t.Context(), "tcp4", "192.168.50.20:9443")
+		if err != nil {
+			t.Fatal(err)
+		}
+		secure := device.Secure(conn, c.pin)
+		_, writeErr := secure.Write([]byte("job"))
+		secure.Close()
+		job := <-s.Jobs()
+		if (writeErr == nil) != (c.want != "") || job.Bytes != int64(len(c.want)) {
+			t.Errorf("pin %s: %v, a job of %d bytes", c.pin, writeErr, job.Bytes)
+		}
+	}
+}
