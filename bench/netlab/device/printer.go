@@ -94,7 +94,7 @@ func (p *Printer) await(ctx context.Context, proc *lab.Process, ready func() boo
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %s: %w", proc, ctx.Err())
 		case <-proc.Done():
-			return fmt.Errorf("%s ended: %w: %s", proc, proc.Err(), proc.Tail(1<<10))
+			return fmt.Errorf("%s ended (%s): %s", proc, proc.Outcome(), proc.Tail(1<<10))
 		case <-tick.C:
 		}
 	}

@@ -254,10 +254,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	default:
 		t.Fatal("the process has not ended")
 	}
-	// It may be an orphan that nobody has reaped yet, but it may not run.
-	if state, err := os.ReadFile("/proc/" + child + "/stat"); err == nil && !bytes.Contains(state, []byte(") Z ")) {
-		t.Errorf("its child still runs: %s", state)
-	}
+	awaitEnd(t, child)
 	if runtime.NumGoroutine() >= before {
 		t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
 	}
@@ -266,6 +263,26 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 	if err := h.Do(func() error { return nil }); !errors.Is(err, lab.ErrClosed) {
 		t.Errorf("do after close: %v", err)
+	}
+}
+
+// awaitEnd waits for an orphan that was killed; who adopted it may not have
+// reaped it yet.
+func awaitEnd(t *testing.T, pid string) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		state, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil || bytes.Contains(state, []byte(") Z ")) {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("process %s still runs: %s", pid, state)
+		case <-tick.C:
+		}
 	}
 }
 

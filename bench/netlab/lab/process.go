@@ -135,8 +135,8 @@ func (p *Process) Stop(within time.Duration) error {
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err is how the process ended; ask after Done.
-func (p *Process) Err() error { return p.err }
+// Outcome says how the process ended; ask after Done.
+func (p *Process) Outcome() string { return p.cmd.ProcessState.String() }
 
 // PID is the process's number.
 func (p *Process) PID() int { return p.cmd.Process.Pid }

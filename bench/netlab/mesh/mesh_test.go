@@ -20,8 +20,8 @@ import (
 const stand = `#!/bin/sh
 echo "$*" >> "$CULVERT_DATA/calls"
 case "$1" in
-run) touch "$CULVERT_DATA/up"; exec sleep 1000 ;;
-status) test -e "$CULVERT_DATA/up" || { echo "no daemon runs here" >&2; exit 3; } ;;
+run) echo $$ > "$CULVERT_DATA/pid"; exec sleep 1000 ;;
+status) kill -0 "$(cat "$CULVERT_DATA/pid" 2>/dev/null)" 2>/dev/null || { echo "no daemon runs here" >&2; exit 3; } ;;
 location) echo '[{"id":"00ff","interface":"eth0","prefix":"45.22.0.0/24","gateway":"45.22.0.1"}]' ;;
 devices) echo '[{"id":"1","name":"printer"}]' ;;
 open) [ "$2" = printer ] || { echo "$2 is not registered" >&2; exit 1; }

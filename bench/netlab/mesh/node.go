@@ -119,7 +119,7 @@ func (n *node) Await(ctx context.Context, what string, ready func() error) error
 		}
 		select {
 		case <-n.proc.Done():
-			return fmt.Errorf("%s ended while it was waited for %s: %w: %s", n.proc, what, n.proc.Err(), n.proc.Tail(1<<11))
+			return fmt.Errorf("%s ended while it was waited for %s (%s): %s", n.proc, what, n.proc.Outcome(), n.proc.Tail(1<<11))
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %s %s: %w", n.proc, what, errors.Join(ctx.Err(), err))
 		case <-tick.C:
