@@ -1,0 +1,35 @@
+package localapi
+
+// Lists are written as [], never as null, so that a script may go through them without asking.
+
+func list[T any](in []T) []T {
+	if in == nil {
+		return []T{}
+	}
+	return in
+}
+
+func (s Status) filled() Status {
+	s.Listen, s.Roles = list(s.Listen), list(s.Roles)
+	s.Memberships = each(s.Memberships, Membership.filled)
+	return s
+}
+
+func (m Membership) filled() Membership {
+	m.Groups, m.SuperNodes = list(m.Groups), list(m.SuperNodes)
+	return m
+}
+
+func (d Device) filled() Device {
+	d.Ports, d.Locations, d.Groups = list(d.Ports), list(d.Locations), list(d.Groups)
+	return d
+}
+
+// each copies, as the backend may keep what it handed out.
+func each[T any](in []T, f func(T) T) []T {
+	out := make([]T, len(in))
+	for i, v := range in {
+		out[i] = f(v)
+	}
+	return out
+}
