@@ -1,0 +1,357 @@
+package link
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"culvert/protocol"
+	"culvert/protocol/key"
+)
+
+var (
+	// ErrClosed is what a link says after it was closed on this side.
+	ErrClosed = errors.New("link: closed")
+	// ErrDead marks a link whose other side has fallen silent.
+	ErrDead = errors.New("link: the other side has fallen silent")
+	// ErrTooMany marks a flow that this link has no room for.
+	ErrTooMany = errors.New("link: too many flows")
+)
+
+// Conn is an authenticated stream between two nodes, on which a link is built.
+type Conn struct {
+	net.Conn
+	Key    key.Public // proved by the peer
+	Export func(label string, context []byte, length int) ([]byte, error)
+}
+
+// FromTLS takes a TLS connection of which the handshake is done.
+func FromTLS(c *tls.Conn) (Conn, error) {
+	s := c.ConnectionState()
+	if s.Version != tls.VersionTLS13 || s.NegotiatedProtocol != ALPN || s.DidResume {
+		return Conn{}, ErrServerName
+	}
+	k, err := PeerKey(s)
+	if err != nil {
+		return Conn{}, err
+	}
+	return Conn{Conn: c, Key: k, Export: s.ExportKeyingMaterial}, nil
+}
+
+// Limits bound what one link may cost. Zero fields take the defaults.
+type Limits struct {
+	Flows    int // 16,384
+	Opening  int // flows whose device has not answered yet, 512
+	Buffered int // unread bytes of all flows, 64 MiB
+	Bulk     int // flows with a connection of their own, 64
+}
+
+func (l Limits) withDefaults() Limits {
+	for _, f := range []struct {
+		v *int
+		d int
+	}{{&l.Flows, 16384}, {&l.Opening, 512}, {&l.Buffered, 64 << 20}, {&l.Bulk, 64}} {
+		if *f.v == 0 {
+			*f.v = f.d
+		}
+	}
+	return l
+}
+
+// Config is one side's part of a link.
+type Config struct {
+	Local   protocol.ID
+	Node    []byte        // this side's Node record
+	Request protocol.Hash // on which the link rests; the accepting side learns it from Admit
+	Role    Role
+	Dialler bool // of the connection: says HELLO first, dials flows' own connections
+	// Admit decides on the peer's HELLO: certified, not revoked, the right role, the request known and unspent. A later HELLO
+	// of a living link comes with renewal set: then only the certificate is new.
+	Admit func(h Hello, renewal bool) (*protocol.CertifiedNode, error)
+	// Serve answers one flow that the peer opened, in a goroutine of the link; nil on the user's side.
+	Serve func(ctx context.Context, f *Flow)
+	// DialBulk makes a second connection to the peer for a flow; meet asks the peer to join it at the relay.
+	DialBulk func(ctx context.Context, meet func(token protocol.Hash) error) (net.Conn, error)
+	// Meet joins the peer at the relay and returns the connection; nil where the link is not relayed.
+	Meet func(ctx context.Context, token protocol.Hash) (net.Conn, error)
+
+	PromoteAfter int64 // bytes after which a flow gets its own connection, 1 MiB; negative: never
+	Timing       Timing
+	Limits       Limits
+	Handshake    time.Duration // for the HELLOs, 10 s
+}
+
+// Link is a living link.
+type Link struct {
+	cfg    Config
+	conn   Conn
+	out    *outbox
+	number [8]byte
+	secret [32]byte
+	start  time.Time
+	ctx    context.Context // ends with the link
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	done   chan struct{}
+	bufs   buffers
+
+	heard    atomic.Int64 // nanoseconds since start
+	said     atomic.Int64
+	look     chan struct{} // the watch should look again
+	buffered atomic.Int64  // unread bytes
+	granted  atomic.Int64  // windows beyond the first
+	used     atomic.Int64  // when the last flow ended, nanoseconds since start
+	bulks    atomic.Int32
+	meets    atomic.Int32
+
+	opening sync.Mutex // keeps counters in the order of their OPENs
+
+	mu      sync.Mutex
+	peer    *protocol.CertifiedNode
+	flows   map[uint64]*Flow
+	pending int    // flows whose device has not answered
+	counter uint64 // last counter opened
+	err     error
+}
+
+// New exchanges HELLOs on conn and starts the link. On error conn is closed.
+func New(ctx context.Context, conn Conn, cfg Config) (*Link, error) {
+	cfg.Timing, cfg.Limits = cfg.Timing.withDefaults(), cfg.Limits.withDefaults()
+	if cfg.PromoteAfter == 0 {
+		cfg.PromoteAfter = 1 << 20
+	}
+	if cfg.Handshake == 0 {
+		cfg.Handshake = 10 * time.Second
+	}
+	l := &Link{
+		cfg: cfg, conn: conn, out: newOutbox(conn), start: time.Now(), done: make(chan struct{}),
+		look: make(chan struct{}, 1), flows: make(map[uint64]*Flow),
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	_ = conn.SetDeadline(time.Now().Add(cfg.Handshake))
+	err := l.greet()
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = closeRaw(conn.Conn)
+		return nil, err
+	}
+	_ = conn.SetDeadline(time.Time{})
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.wg.Go(func() { l.end(l.read()) })
+	l.wg.Go(func() { l.end(l.out.run()) })
+	l.wg.Go(func() { l.end(l.watch()) })
+	return l, nil
+}
+
+// greet exchanges HELLOs and derives what hangs on them.
+func (l *Link) greet() error {
+	var first, second []byte
+	if l.cfg.Dialler {
+		first = Hello{Role: l.cfg.Role, Request: l.cfg.Request, Node: l.cfg.Node}.Append(nil)
+		if err := l.sayHello(first); err != nil {
+			return err
+		}
+		var err error
+		if second, err = l.hearHello(); err != nil {
+			return err
+		}
+	} else {
+		var err error
+		if first, err = l.hearHello(); err != nil {
+			return err
+		}
+		second = Hello{Role: l.cfg.Role, Request: l.cfg.Request, Node: l.cfg.Node}.Append(nil)
+		if err := l.sayHello(second); err != nil {
+			return err
+		}
+	}
+	h := sha256.New()
+	h.Write(first)
+	h.Write(second)
+	sum := h.Sum(nil)
+	secret, err := l.conn.Export("EXPORTER-culvert-bulk", sum, 32)
+	if err != nil {
+		return fmt.Errorf("link: export keys: %w", err)
+	}
+	number, err := l.conn.Export("EXPORTER-culvert-link", sum, 32)
+	if err != nil {
+		return fmt.Errorf("link: export keys: %w", err)
+	}
+	l.secret, l.number = [32]byte(secret), [8]byte(number)
+	return nil
+}
+
+func (l *Link) sayHello(data []byte) error {
+	b := append(AppendHeader(nil, Header{Type: FrameHello, Length: len(data)}), data...)
+	if _, err := l.conn.Write(b); err != nil {
+		return fmt.Errorf("link: hello: %w", err)
+	}
+	return nil
+}
+
+// hearHello reads the peer's first frame and has it judged. A peer that is refused is told why.
+func (l *Link) hearHello() ([]byte, error) {
+	h, data, err := readFrame(l.conn, nil)
+	if err != nil {
+		return nil, fmt.Errorf("link: hello: %w", err)
+	}
+	if h.Type == FrameGoAway {
+		reason, text, err := ParseReason(data)
+		if err != nil {
+			return nil, err
+		}
+		return nil, &GoneError{Reason: reason, Text: text}
+	}
+	if h.Type != FrameHello {
+		return nil, fmt.Errorf("%w: type %d before hello", ErrFrame, h.Type)
+	}
+	hello, err := ParseHello(data)
+	if err != nil {
+		return nil, err
+	}
+	peer, err := l.admit(hello, false)
+	if err != nil {
+		l.sayGoAway(err)
+		return nil, err
+	}
+	l.peer = peer
+	l.cfg.Request = hello.Request
+	return data, nil
+}
+
+// admit has a HELLO judged and holds its record to the key that TLS proved.
+func (l *Link) admit(h Hello, renewal bool) (*protocol.CertifiedNode, error) {
+	if h.Role == l.cfg.Role || l.cfg.Dialler && h.Request != l.cfg.Request {
+		return nil, &RefusedError{Reason: ReasonRequest}
+	}
+	peer, err := l.cfg.Admit(h, renewal)
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare(peer.Signing[:], l.conn.Key[:]) != 1 || peer.ID.Domain() != l.cfg.Local.Domain() {
+		return nil, ErrPeerKey
+	}
+	return peer, nil
+}
+
+func (l *Link) sayGoAway(err error) {
+	data := AppendReason(nil, ReasonOf(err), "")
+	_ = l.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = l.conn.Write(append(AppendHeader(nil, Header{Type: FrameGoAway, Length: len(data)}), data...))
+}
+
+// Peer is the other node, by its latest certificate.
+func (l *Link) Peer() *protocol.CertifiedNode {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peer
+}
+
+// Local is the membership on this side.
+func (l *Link) Local() protocol.ID { return l.cfg.Local }
+
+// Number names the link in its flows' IDs.
+func (l *Link) Number() [8]byte { return l.number }
+
+// Request is the hash of the TunnelRequest on which the link rests.
+func (l *Link) Request() protocol.Hash { return l.cfg.Request }
+
+// Remote is the address at the other end of the connection: the peer's, or the relay's.
+func (l *Link) Remote() netip.AddrPort {
+	if a, ok := l.conn.RemoteAddr().(*net.TCPAddr); ok {
+		p := a.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// Flows is how many flows live.
+func (l *Link) Flows() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.flows)
+}
+
+// Unused is for how long no flow has lived.
+func (l *Link) Unused() time.Duration {
+	if l.Flows() > 0 {
+		return 0
+	}
+	return time.Since(l.start) - time.Duration(l.used.Load())
+}
+
+// Renew shows the peer this side's renewed certificate.
+func (l *Link) Renew(record []byte) {
+	h := Hello{Role: l.cfg.Role, Request: l.cfg.Request, Node: record}
+	l.control(Header{Type: FrameHello}, h.Append(nil))
+}
+
+// Done is closed when the link has ended.
+func (l *Link) Done() <-chan struct{} { return l.done }
+
+// Err is why the link ended, nil while it lives.
+func (l *Link) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// Close tells the peer why and ends the link and its flows. It does not wait: see Wait.
+func (l *Link) Close(reason Reason) {
+	if l.Err() == nil {
+		l.control(Header{Type: FrameGoAway}, AppendReason(nil, reason, ""))
+		l.out.drain(500 * time.Millisecond)
+	}
+	l.end(ErrClosed)
+}
+
+// Wait returns when no goroutine of the link runs any more.
+func (l *Link) Wait() error {
+	<-l.done
+	l.wg.Wait()
+	return l.Err()
+}
+
+// end takes the link down once.
+func (l *Link) end(err error) {
+	if err == nil {
+		err = ErrClosed
+	}
+	l.mu.Lock()
+	if l.err != nil {
+		l.mu.Unlock()
+		return
+	}
+	l.err = err
+	flows := make([]*Flow, 0, len(l.flows))
+	for _, f := range l.flows {
+		flows = append(flows, f)
+	}
+	clear(l.flows)
+	l.mu.Unlock()
+	close(l.done)
+	l.cancel()
+	l.out.close(err)
+	_ = closeRaw(l.conn.Conn)
+	for _, f := range flows {
+		f.fail(fmt.Errorf("the link ended: %w", err))
+	}
+}
+
+// closeRaw closes the transport at once: a TLS close could wait for a stuck writer.
+func closeRaw(c net.Conn) error {
+	if t, ok := c.(*tls.Conn); ok {
+		return t.NetConn().Close()
+	}
+	return c.Close()
+}

@@ -1,0 +1,138 @@
+package relay
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"culvert/protocol"
+)
+
+// Allowance bounds what one node, or one domain, may use of this relay. Zero fields are unlimited.
+type Allowance struct {
+	Connections int   // at a time, waiting ones included
+	Bytes       int64 // an hour, received from it
+	Rate        int64 // bytes a second, received from it; 0 lets the kernel splice
+}
+
+const allowanceHour = time.Hour
+
+// account is what one node or domain uses.
+type account struct {
+	Allowance
+	connections int
+	used        int64
+	since       time.Time // start of the hour that used counts
+	limiter     *rate.Limiter
+}
+
+// accounts are bounded by the connections that are open, and by those that used bytes within the hour.
+type accounts struct {
+	node, domain Allowance
+
+	mu      sync.Mutex
+	nodes   map[protocol.ID]*account
+	domains map[protocol.Domain]*account
+	swept   time.Time
+}
+
+func newAccounts(node, domain Allowance) *accounts {
+	return &accounts{node: node, domain: domain,
+		nodes: make(map[protocol.ID]*account), domains: make(map[protocol.Domain]*account)}
+}
+
+func newAccount(a Allowance, now time.Time) *account {
+	c := &account{Allowance: a, since: now}
+	if a.Rate > 0 {
+		c.limiter = rate.NewLimiter(rate.Limit(a.Rate), int(min(max(a.Rate, copySize), math.MaxInt32)))
+	}
+	return c
+}
+
+// party is one joined or waiting node's hold on its accounts.
+type party struct {
+	all    *accounts
+	id     protocol.ID
+	shares [2]*account
+}
+
+// enter takes a connection's place, or names the account that is full.
+func (a *accounts) enter(id protocol.ID, now time.Time) (*party, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sweepLocked(now)
+	n, d := a.nodes[id], a.domains[id.Domain()]
+	if n == nil {
+		n = newAccount(a.node, now)
+	}
+	if d == nil {
+		d = newAccount(a.domain, now)
+	}
+	for _, c := range []*account{n, d} {
+		if c.Connections > 0 && c.connections >= c.Connections || !c.mayMove(0, now) {
+			return nil, false
+		}
+	}
+	a.nodes[id], a.domains[id.Domain()] = n, d
+	n.connections++
+	d.connections++
+	return &party{all: a, id: id, shares: [2]*account{n, d}}, true
+}
+
+func (p *party) leave() {
+	p.all.mu.Lock()
+	defer p.all.mu.Unlock()
+	for _, c := range p.shares {
+		c.connections--
+	}
+}
+
+// moved counts bytes and reports whether the party may go on.
+func (p *party) moved(n int64, now time.Time) bool {
+	p.all.mu.Lock()
+	defer p.all.mu.Unlock()
+	ok := true
+	for _, c := range p.shares {
+		ok = c.mayMove(n, now) && ok
+	}
+	return ok
+}
+
+func (c *account) mayMove(n int64, now time.Time) bool {
+	if now.Sub(c.since) >= allowanceHour {
+		c.since, c.used = now, 0
+	}
+	c.used += n
+	return c.Bytes == 0 || c.used < c.Bytes
+}
+
+// limiters are the rates that hold for the party.
+func (p *party) limiters() []*rate.Limiter {
+	var l []*rate.Limiter
+	for _, c := range p.shares {
+		if c.limiter != nil {
+			l = append(l, c.limiter)
+		}
+	}
+	return l
+}
+
+// sweepLocked forgets accounts that are idle and whose hour is over.
+func (a *accounts) sweepLocked(now time.Time) {
+	if now.Sub(a.swept) < time.Minute {
+		return
+	}
+	a.swept = now
+	for id, c := range a.nodes {
+		if c.connections == 0 && (c.used == 0 || now.Sub(c.since) >= allowanceHour) {
+			delete(a.nodes, id)
+		}
+	}
+	for d, c := range a.domains {
+		if c.connections == 0 && (c.used == 0 || now.Sub(c.since) >= allowanceHour) {
+			delete(a.domains, d)
+		}
+	}
+}
