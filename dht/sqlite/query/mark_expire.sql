@@ -1,0 +1,1 @@
+DELETE FROM mark WHERE until > 0 AND until <= ?1

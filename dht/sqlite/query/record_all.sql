@@ -1,0 +1,1 @@
+SELECT owner, raw, sum FROM {table}

@@ -1,0 +1,1 @@
+SELECT raw, sum FROM {table} WHERE owner = ?1

@@ -1,0 +1,297 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"culvert/dht"
+	"culvert/dht/index"
+	"culvert/protocol"
+)
+
+// maxGroup bounds how many requests one commit answers.
+const maxGroup = 512
+
+// request is one call that writes: work runs inside the shared transaction, applied after its commit. Both run on the
+// writer's goroutine; work may run twice, when the group is tried again request by request.
+type request struct {
+	work    func(*group) error
+	applied func(*index.Index)
+	answer  chan error
+}
+
+// group is one transaction.
+type group struct {
+	tx     *sql.Tx
+	stmt   *statements
+	index  *index.Index
+	staged map[stagedKey]*protocol.Record // stored by this group, not yet in the index
+}
+
+type stagedKey struct {
+	table protocol.Table
+	owner protocol.ID
+}
+
+// run is the writer: it owns every write to the file until Close.
+func (s *Store) run() {
+	defer close(s.done)
+	for {
+		select {
+		case r := <-s.requests:
+			s.writeGroup(s.gather(r))
+		case <-s.quit:
+			for {
+				select {
+				case r := <-s.requests:
+					s.writeGroup(s.gather(r))
+					continue
+				default:
+				}
+				break
+			}
+			s.mu.Lock()
+			s.closed = s.file.close()
+			s.file = nil
+			s.mu.Unlock()
+			return
+		}
+	}
+}
+
+func (s *Store) gather(first *request) []*request {
+	reqs := []*request{first}
+	for len(reqs) < maxGroup {
+		select {
+		case r := <-s.requests:
+			reqs = append(reqs, r)
+		default:
+			return reqs
+		}
+	}
+	return reqs
+}
+
+func (s *Store) writeGroup(reqs []*request) {
+	if s.damaged.Load() {
+		s.rebuild(errCorrupt)
+	}
+	err := classify(s.commit(reqs))
+	if errors.Is(err, errCorrupt) {
+		s.rebuild(err)
+		err = classify(s.commit(reqs))
+	}
+	if err != nil && len(reqs) > 1 {
+		// One request's failure must not fail its neighbours.
+		for _, r := range reqs {
+			s.writeGroup([]*request{r})
+		}
+		return
+	}
+	switch {
+	case err == nil:
+		s.setHealth(nil)
+	case errors.Is(err, errNoRoom):
+		err = fmt.Errorf("%w: %w", dht.ErrReadOnly, err)
+		s.setHealth(err)
+	}
+	for _, r := range reqs {
+		if err == nil && r.applied != nil {
+			r.applied(s.index.Load())
+		}
+		r.answer <- err // buffered: an asker that has gone away blocks nobody
+	}
+}
+
+func (s *Store) commit(reqs []*request) (err error) {
+	// The file is replaced by this goroutine only.
+	h := s.file
+	tx, err := h.write.Begin()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			tx.Rollback() // its failure adds nothing: the connection is discarded
+		}
+	}()
+	g := &group{tx: tx, stmt: &h.stmt, index: s.index.Load(), staged: make(map[stagedKey]*protocol.Record)}
+	for _, r := range reqs {
+		if err := r.work(g); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+func (s *Store) do(ctx context.Context, r *request) error {
+	r.answer = make(chan error, 1)
+	select {
+	case <-s.quit:
+		return dht.ErrClosed
+	default:
+	}
+	select {
+	case s.requests <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.quit:
+		return dht.ErrClosed
+	}
+	select {
+	case err := <-r.answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.done:
+		select {
+		case err := <-r.answer:
+			return err
+		default:
+			return dht.ErrClosed // it came in after the writer's last look
+		}
+	}
+}
+
+// Put implements dht.Store.
+func (s *Store) Put(ctx context.Context, records []*protocol.Record) ([]dht.Result, error) {
+	var out []dht.Result
+	var stored []*protocol.Record
+	err := s.do(ctx, &request{
+		work: func(g *group) error {
+			out, stored = make([]dht.Result, len(records)), nil
+			for i, r := range records {
+				res, err := g.put(r)
+				if err != nil {
+					return err
+				}
+				if out[i] = res; res.Outcome == dht.Stored {
+					stored = append(stored, r)
+				}
+			}
+			return nil
+		},
+		applied: func(x *index.Index) {
+			for _, r := range stored {
+				x.Apply(r)
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (g *group) put(r *protocol.Record) (dht.Result, error) {
+	k := stagedKey{r.Table, r.Owner}
+	res, known := g.index.Compare(r)
+	if p := g.staged[k]; p != nil {
+		known = true
+		switch {
+		case r.Supersedes(p):
+			res = dht.Result{Outcome: dht.Stored, Held: dht.VersionOf(r)}
+		case p.Supersedes(r):
+			res = dht.Result{Outcome: dht.Superseded, Held: dht.VersionOf(p)}
+		case r.Conflicts(p):
+			res = dht.Result{Outcome: dht.Conflict, Held: dht.VersionOf(p)}
+		default:
+			res = dht.Result{Outcome: dht.Same, Held: dht.VersionOf(p)}
+		}
+	}
+	if res.Outcome != dht.Stored {
+		return res, nil
+	}
+	if !known {
+		v, marked, err := readMark(context.Background(), g.tx.Stmt(g.stmt.markGet), r.Table, r.Owner)
+		if err != nil {
+			return res, err
+		}
+		if marked && !v.Less(dht.VersionOf(r)) {
+			return dht.Result{Outcome: dht.Superseded, Held: v}, nil
+		}
+	}
+	if _, err := g.tx.Stmt(g.stmt.upsert[r.Table]).Exec(r.Owner[:], r.Raw(), rowSum(r.Table, r.Raw())); err != nil {
+		return res, err
+	}
+	g.staged[k] = r
+	return res, nil
+}
+
+// expireBatch bounds one transaction of Expire, so that Puts get their turn between.
+const expireBatch = 500
+
+// Expire implements dht.Store.
+func (s *Store) Expire(ctx context.Context, now time.Time) (int, error) {
+	total := 0
+	for {
+		var due []index.Ref
+		err := s.do(ctx, &request{
+			work: func(g *group) error {
+				due = due[:0]
+				if _, err := g.tx.Stmt(g.stmt.markExpire).Exec(now.UnixMilli()); err != nil {
+					return err
+				}
+				for _, r := range g.index.Due(now, expireBatch) {
+					if g.staged[stagedKey{r.Table, r.Owner}] != nil {
+						continue // replaced within this very group
+					}
+					if err := g.expire(r); err != nil {
+						return err
+					}
+					due = append(due, r)
+				}
+				return nil
+			},
+			applied: func(x *index.Index) {
+				for _, r := range due {
+					x.Remove(r.Table, r.Owner, r.Version)
+				}
+			},
+		})
+		if err != nil {
+			return total, err
+		}
+		total += len(due)
+		if len(due) < expireBatch {
+			return total, nil
+		}
+	}
+}
+
+func (g *group) expire(r index.Ref) error {
+	until := markUntil(r.Table, r.Expires)
+	_, err := g.tx.Stmt(g.stmt.markUpsert).Exec(int64(r.Table), r.Owner[:], int64(r.Version.Epoch), int64(r.Version.Sequence),
+		until, markSum(r.Table, r.Owner[:], r.Version, until))
+	if err != nil {
+		return err
+	}
+	_, err = g.tx.Stmt(g.stmt.remove[r.Table]).Exec(r.Owner[:])
+	return err
+}
+
+// NextSequence implements dht.Store.
+func (s *Store) NextSequence(ctx context.Context, t protocol.Table, owner protocol.ID, floor uint64) (uint64, error) {
+	if floor >= 1<<62 {
+		return 0, fmt.Errorf("sqlite: sequence floor %d is out of range", floor)
+	}
+	var n int64
+	err := s.do(ctx, &request{work: func(g *group) error {
+		return g.tx.Stmt(g.stmt.sequenceNext).QueryRow(int64(t), owner[:], int64(floor)).Scan(&n)
+	}})
+	return uint64(n), err
+}
+
+// SetSetting implements dht.Store.
+func (s *Store) SetSetting(ctx context.Context, name string, value []byte) error {
+	if value == nil {
+		value = []byte{}
+	}
+	return s.do(ctx, &request{work: func(g *group) error {
+		_, err := g.tx.Stmt(g.stmt.settingSet).Exec(name, value)
+		return err
+	}})
+}
