@@ -115,7 +115,7 @@ func (a *Agent) Lookup(ctx context.Context, device string) error {
 type Tunnel struct {
 	ID         string `json:"id"`
 	Device     string `json:"device"`
-	Port       any    `json:"port"`
+	Port       string `json:"port"`
 	Local      string `json:"local"`
 	Route      string `json:"route"`
 	TunnelNode string `json:"tunnel_node"`

@@ -25,7 +25,7 @@ status) kill -0 "$(cat "$CULVERT_DATA/pid" 2>/dev/null)" 2>/dev/null || { echo "
 location) echo '[{"id":"00ff","interface":"eth0","prefix":"45.22.0.0/24","gateway":"45.22.0.1"}]' ;;
 devices) echo '[{"id":"1","name":"printer"}]' ;;
 open) [ "$2" = printer ] || { echo "$2 is not registered" >&2; exit 1; }
-  echo '{"id":"7","device":"printer","port":9100,"local":"127.0.0.1:4000","route":"relayed","tunnel_node":"ab"}' ;;
+  echo '{"id":"7","device":"printer","port":"9100","local":"127.0.0.1:4000","route":"relayed","tunnel_node":"ab"}' ;;
 join) exec sleep 1000 ;;
 esac
 `
