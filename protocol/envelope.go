@@ -202,8 +202,7 @@ func unpad(b []byte) ([]byte, error) {
 type Outgoing struct {
 	Sender    ID
 	Receiver  ID
-	Signing   key.Public // the receiver's
-	Sealing   key.Public
+	Sealing   key.Public // the receiver's; not needed for a readable payload
 	Command   Command
 	Reply     bool
 	Timestamp time.Time
@@ -250,7 +249,8 @@ func AppendSigned(dst []byte, m *Outgoing, signer *key.Signing, rand io.Reader) 
 	}
 	work = append(work, signer.Sign(work)...)
 	work = work[len(messageContext):]
-	mac1 := mac(mac1Key(m.Signing), work)
+	k := NewMAC1Key(m.Receiver)
+	mac1 := mac(k[:], work)
 	work = append(work, mac1[:]...)
 	var mac2 [macSize]byte
 	if m.Cookie != nil {
@@ -282,16 +282,15 @@ func sealOnce(dst, plain []byte, to key.Public, ad []byte, rand io.Reader) ([]by
 	return a.Seal(append(dst, p[:]...), nonce[:], plain, ad), nil
 }
 
-// MAC1Key is what a receiver checks the first outer code with. It is no secret: it costs a flooder who does not even know
-// whom it talks to.
+// MAC1Key is what a receiver checks the first outer code with. It derives from the hash of the receiver's signing key, so that
+// a stranger of whom only the ID is known can be answered. It is no secret: it costs a flooder who does not even know whom it
+// talks to.
 type MAC1Key [32]byte
 
-// NewMAC1Key derives the key from the receiver's signing key.
-func NewMAC1Key(receiver key.Public) MAC1Key { return MAC1Key(mac1Key(receiver)) }
-
-func mac1Key(receiver key.Public) []byte {
-	h := sha256.Sum256(append([]byte("culvert 1 mac1\x00"), receiver[:]...))
-	return h[:]
+// NewMAC1Key is the key of messages to that receiver.
+func NewMAC1Key(receiver ID) MAC1Key {
+	h := receiver.Hash()
+	return sha256.Sum256(append([]byte("culvert 1 mac1\x00"), h[:]...))
 }
 
 // CheckMAC1 is the check that every signed message meets before any public-key work.

@@ -71,7 +71,7 @@ var (
 // elsewhere than in a record, and the opening of sessions itself.
 func (c Command) AlwaysSigned() bool {
 	switch c {
-	case CmdNode, CmdOpenSession, CmdSessionOpened, CmdSubmitSuperNode, CmdTunnelRequest, CmdRelayJoin, CmdTransferPartition:
+	case CmdOpenSession, CmdSessionOpened, CmdSubmitSuperNode, CmdTunnelRequest, CmdRelayJoin, CmdTransferPartition:
 		return true
 	}
 	return false
@@ -90,6 +90,15 @@ func (c Command) SignedSize() int {
 		return 512 // SuperNodeSubmitted with a reason in words
 	}
 	return 276 // Pong over IPv6
+}
+
+// Fits reports whether a reply of this command with n bytes of payload may answer v.
+func (v *Verified) Fits(c Command, n int) bool {
+	limit := v.ReplyLimit
+	if v.Session == 0 && v.Command.Readable() && !c.Readable() {
+		limit -= payloadSeal
+	}
+	return n <= limit
 }
 
 // replyLimit is how long a reply's payload may be so that the reply is no longer than a request of n bytes.

@@ -1,0 +1,86 @@
+package endpoint
+
+import "time"
+
+// Tick sends again what was not answered, ends calls whose time is over and collects idle sessions. It appends the calls that
+// failed to events.
+func (e *Endpoint) Tick(now time.Time, events []Event, out *Outbox) []Event {
+	ended, again := e.calls.tick(now, nil, nil)
+	for _, c := range ended {
+		if c.opening != nil {
+			e.endOpening(c)
+			continue
+		}
+		e.leaveLine(c)
+		events = append(events, Event{Kind: EventCallFailed, Call: c.id, Err: c.reason()})
+	}
+	for _, c := range again {
+		e.retransmit(now, c, out)
+	}
+	e.sweep(now)
+	return events
+}
+
+// reason is why a call ended unanswered.
+func (c *call) reason() error {
+	if c.err != nil {
+		return c.err
+	}
+	c.peer.mu.Lock()
+	defer c.peer.mu.Unlock()
+	if !c.peer.skewed.IsZero() && !c.peer.skewed.Before(c.began) {
+		return ErrClock
+	}
+	return ErrTimeout
+}
+
+func (e *Endpoint) leaveLine(c *call) {
+	p := c.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k, w := range p.waiting {
+		if w == c {
+			p.waiting = append(p.waiting[:k:k], p.waiting[k+1:]...)
+			return
+		}
+	}
+}
+
+// retransmit is transmit where nobody waits for the error: the call's deadline tells.
+func (e *Endpoint) retransmit(now time.Time, c *call, out *Outbox) {
+	if err := e.transmit(now, c, out); err != nil {
+		e.drops.drop(NoRoute)
+	}
+}
+
+// Next is when Tick has something to do, should nothing arrive before.
+func (e *Endpoint) Next() time.Time {
+	e.mu.Lock()
+	at := e.swept.Add(sweepEvery)
+	e.mu.Unlock()
+	if t, ok := e.calls.next(); ok && t.Before(at) {
+		at = t
+	}
+	return at
+}
+
+// sweep collects what idles, now and then.
+func (e *Endpoint) sweep(now time.Time) {
+	e.mu.Lock()
+	if d := now.Sub(e.swept); d >= 0 && d < sweepEvery {
+		e.mu.Unlock()
+		return
+	}
+	e.swept = now
+	e.mu.Unlock()
+	for _, s := range e.sessions.over(func(s *session) bool {
+		idle := s.idle(now)
+		return idle >= e.cfg.IdleAfter || !s.confirmed.Load() && idle >= halfLife || e.ended(now, s)
+	}) {
+		e.endSession(s)
+	}
+	local := e.clock(now)
+	for _, i := range *e.identities.Load() {
+		i.replay.Sweep(local)
+	}
+}
