@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,7 +50,8 @@ type Server struct {
 	done    chan struct{}  // closed when Close has finished
 }
 
-// New makes a server. Call Close when done with it, also if it never served.
+// New makes a server. Call Close when done with it, also if it never served. Like http.ServeMux it panics on a mount whose
+// pattern is malformed, which is a mistake of the program and not of any input.
 func New(o Options) *Server {
 	if o.Events == nil {
 		o.Events = NewEvents(DefaultQueue, DefaultListeners)
@@ -135,14 +138,14 @@ func (s *Server) Close() error {
 		return nil
 	}
 	s.closed = true
-	servers := s.servers
+	servers := slices.Collect(maps.Keys(s.servers))
 	s.mu.Unlock()
 
 	s.hangUp()
 	ctx, cancel := context.WithTimeout(context.Background(), s.options.Grace)
 	defer cancel()
 	var stopping sync.WaitGroup
-	for srv := range servers {
+	for _, srv := range servers {
 		stopping.Go(func() {
 			if srv.Shutdown(ctx) != nil {
 				srv.Close()
@@ -196,4 +199,12 @@ func (l *limited) Close() error {
 func (c *countedConn) Close() error {
 	c.once.Do(c.free)
 	return c.Conn.Close()
+}
+
+// CloseWrite lets net/http end a connection without cutting off the answer to a request that it did not read to its end.
+func (c *countedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
 }

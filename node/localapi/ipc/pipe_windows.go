@@ -40,7 +40,7 @@ func Listen(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen at %s: %w", address, err)
 	}
 	l, err := winio.ListenPipe(address, &winio.PipeConfig{SecurityDescriptor: sddl, InputBufferSize: 1 << 16, OutputBufferSize: 1 << 16})
-	if errors.Is(err, windows.ERROR_ACCESS_DENIED) || errors.Is(err, windows.ERROR_PIPE_BUSY) {
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, windows.ERROR_ACCESS_DENIED) || errors.Is(err, windows.ERROR_PIPE_BUSY) {
 		return nil, fmt.Errorf("%w at %s: stop it, or choose another data directory", ErrInUse, address)
 	}
 	if err != nil {
