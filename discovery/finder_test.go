@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // alerts collects reports; the searching goroutine writes, the test reads.
@@ -325,6 +327,7 @@ func TestFindWithoutNetwork(t *testing.T) {
 
 // On any machine: nobody has this MAC, and the real sockets are opened and closed.
 func TestFindOnThisMachine(t *testing.T) {
+	defer goleak.VerifyNone(t)
 	f := NewFinder(FinderConfig{Span: 8, Linger: time.Millisecond})
 	_, err := f.Find(t.Context(), MAC{2, 0xcc, 0xbb, 0xaa, 0x99, 0x88})
 	if !errors.Is(err, ErrNotFound) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -18,18 +19,20 @@ const (
 	writeTimeout = 50 * time.Millisecond
 )
 
+func newDatagrams(on Interface) *datagrams { return &datagrams{on: on, ping: newPinger(on)} }
+
 // datagrams is the prober that needs no privilege.
 type datagrams struct {
 	on   Interface
 	v4   [sockets]net.PacketConn // the first is opened with the first use
 	v6   [sockets]net.PacketConn
 	next int
+	ping *pinger
 }
 
 var _ prober = (*datagrams)(nil)
 
 func (d *datagrams) ask(addr netip.Addr) error { return d.touch(addr) }
-func (d *datagrams) heard() []sighting         { return nil }
 func (d *datagrams) hears() bool               { return false }
 
 func (d *datagrams) touch(addr netip.Addr) error {
@@ -48,9 +51,18 @@ func (d *datagrams) touch(addr netip.Addr) error {
 	return send(conns[d.next], []byte{0}, &net.UDPAddr{IP: addr.AsSlice(), Port: discardPort, Zone: zoneFor(d.on, addr)})
 }
 
-func (d *datagrams) allNodes() { pingAllNodes(d.on) }
+func (d *datagrams) allNodes() { d.ping.ask() }
+
+// heard has nothing to say itself, but those who answered a ping are made known to the kernel.
+func (d *datagrams) heard() []sighting {
+	for _, addr := range d.ping.replies() {
+		_ = d.touch(addr)
+	}
+	return nil
+}
 
 func (d *datagrams) Close() error {
+	d.ping.close()
 	for _, c := range append(d.v4[:], d.v6[:]...) {
 		if c != nil {
 			_ = c.Close() // nothing is buffered here that a failed close could lose
@@ -76,9 +88,10 @@ func send(c net.PacketConn, b []byte, to net.Addr) error {
 	}
 }
 
+// zoneFor is the number of the interface: package net remembers for a minute which number a name had, and interfaces come and go.
 func zoneFor(on Interface, addr netip.Addr) string {
 	if addr.Is6() && (addr.IsLinkLocalUnicast() || addr.IsLinkLocalMulticast()) {
-		return on.Name
+		return strconv.Itoa(on.Index)
 	}
 	return ""
 }

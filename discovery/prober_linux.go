@@ -18,7 +18,7 @@ const maxHeard = 4 * 1024
 
 // prober asks by ARP where this process may open raw sockets, else by datagrams; a refusal is not worth a word.
 func (kernel) prober(_ context.Context, on Interface) (prober, error) {
-	plain := &datagrams{on: on}
+	plain := newDatagrams(on)
 	ifi, err := net.InterfaceByIndex(on.Index)
 	if err != nil || on.Layer3 || on.MAC.IsZero() {
 		return plain, nil
@@ -57,6 +57,7 @@ func (a *arpProber) hears() bool {
 }
 
 func (a *arpProber) heard() []sighting {
+	_ = a.datagrams.heard()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := a.answers

@@ -4,4 +4,4 @@ package discovery
 
 import "context"
 
-func (kernel) prober(_ context.Context, on Interface) (prober, error) { return &datagrams{on: on}, nil }
+func (kernel) prober(_ context.Context, on Interface) (prober, error) { return newDatagrams(on), nil }

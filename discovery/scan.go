@@ -33,7 +33,6 @@ func (f *Finder) sweep(ctx context.Context, mac MAC, epoch int) (Found, error) {
 	for _, i := range s.ifs {
 		if p, err := f.host.prober(ctx, i); err == nil {
 			s.probers[i.Index] = p
-			p.allNodes()
 		}
 	}
 	hints := guesses(s.ifs, mac)
@@ -62,6 +61,7 @@ func (f *Finder) sweep(ctx context.Context, mac MAC, epoch int) (Found, error) {
 
 // run drives the step machine, looking for the device between its steps.
 func (s *scan) run(ctx context.Context) (Found, error) {
+	s.allNodes()
 	look := time.Now().Add(lookEvery)
 	var end time.Time
 	for {
@@ -82,6 +82,7 @@ func (s *scan) run(ctx context.Context) (Found, error) {
 			s.ask(now, t)
 			continue
 		case !more && end.IsZero():
+			s.allNodes() // once more: the first may have been lost
 			end = now.Add(s.f.config.Linger)
 		case !more && !now.Before(end):
 			return Found{}, fmt.Errorf("%w: %s (%d addresses asked)", ErrNotFound, s.mac, len(s.steps.targets))
@@ -92,6 +93,12 @@ func (s *scan) run(ctx context.Context) (Found, error) {
 		if !sleep(ctx, wait) {
 			return Found{}, ctx.Err()
 		}
+	}
+}
+
+func (s *scan) allNodes() {
+	for _, p := range s.probers {
+		p.allNodes()
 	}
 }
 

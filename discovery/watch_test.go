@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // bell is an event source that the test rings.
@@ -216,6 +218,7 @@ func TestCompareAndCarry(t *testing.T) {
 }
 
 func TestWatchThisMachine(t *testing.T) {
+	defer goleak.VerifyNone(t)
 	w, err := Watch(WatchConfig{})
 	if err != nil {
 		t.Fatal(err)
