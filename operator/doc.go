@@ -1,0 +1,37 @@
+// Package operator is the one trusted party of a mesh: it signs nodes, registers domains and end-devices, places
+// super-nodes, and ends what has been revoked.
+//
+// # Directory
+//
+//	keys/root.key      the root; may be taken offline, and is needed then only to add or renew operators
+//	keys/operator.key  signs every record
+//	operator.db        registry, domain secrets, signed records, outbox, audit log (operator/sqlite)
+//	operator.lock      held by the one process that may write: `operator run`, or a command while none runs
+//	admin.sock         admin API of the running operator, for its own user
+//
+// # What survives a kill
+//
+// A change of the registry, the record that it signs, the record's sequence and its line in the audit log are one
+// transaction; the record is in the outbox from that transaction on until super-nodes have confirmed it. So a kill at
+// any moment leaves registry and records agreeing, and what was answered with success reaches the mesh.
+//
+// # Records
+//
+//	record        lives      renewed
+//	Node          30 days    by its node only, also up to 90 days after its expiry
+//	EndDevice     1 year     by the operator, half a year before the end
+//	SuperNode     14 days    by the operator, after 7 days, with a new map epoch; so the mesh finds its way that long without it
+//	MapHead       14 days    as above
+//	OperatorNode  1 year     half a year before the end, where root.key is there
+//	Revocation    10 years   never: a revoked key stays revoked
+//
+// Every record carries the operator's chain epoch as its epoch. After a revocation the domain gets a new key. It seals from
+// [KeyGrace] later on: by then the domain's nodes, who hear of the revocation within ten minutes and renew, hold it.
+//
+// # Addresses
+//
+// The advertised host is resolved when the operator starts to run and again every minute. The addresses stand in the OperatorNode
+// record, which the root signs; where the root is offline and they change, the trust bundle carries the present ones beside
+// the record. That is sound: the bundle comes over TLS proved by the operator's own key, and an address only says where to
+// knock.
+package operator

@@ -1,0 +1,137 @@
+// Package sqlite keeps the operator's registry in operator.db.
+//
+// One writer with immediate transactions and synchronous=FULL: what Update has returned from survives a kill and a power
+// cut. Readers have a pool of their own. The schema is in numbered files, applied once each in order; PRAGMA user_version
+// holds the number of the last.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	_ "modernc.org/sqlite"
+)
+
+var (
+	// ErrLooseMode marks a database that others than its owner may read: it holds the domains' secrets.
+	ErrLooseMode = errors.New("operator database is readable by others")
+	// ErrNewer marks a database that a later version of this program wrote.
+	ErrNewer = errors.New("operator database is of a newer version than this program")
+	// ErrNotFound marks a row that is not there.
+	ErrNotFound = errors.New("not found")
+)
+
+//go:embed schema/*.sql
+var schema embed.FS
+
+const readers = 4
+
+// DB is the open database. It is safe for concurrent use.
+type DB struct {
+	write, read *sql.DB
+}
+
+// Create makes a new database at path with mode 0600; there must be no file yet.
+func Create(ctx context.Context, path string) (*DB, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("create the operator database: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return nil, fmt.Errorf("create the operator database: %w", err)
+	}
+	return Open(ctx, path)
+}
+
+// Open opens the database at path and brings its schema up to date.
+func Open(ctx context.Context, path string) (*DB, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the operator database: %w", err)
+	}
+	if m := st.Mode().Perm(); m&0o077 != 0 && runtime.GOOS != "windows" {
+		return nil, fmt.Errorf("%w: %s has mode %04o; run: chmod 600 %s", ErrLooseMode, path, m, path)
+	}
+	uri, err := fileURI(path)
+	if err != nil {
+		return nil, err
+	}
+	d := &DB{}
+	const common = "_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=trusted_schema(0)"
+	if d.write, err = sql.Open("sqlite", uri+"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&"+common); err != nil {
+		return nil, fmt.Errorf("open the operator database: %w", err)
+	}
+	d.write.SetMaxOpenConns(1)
+	if err := d.migrate(ctx); err != nil {
+		return nil, errors.Join(err, d.write.Close())
+	}
+	if d.read, err = sql.Open("sqlite", uri+"?mode=ro&"+common); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the operator database: %w", err), d.write.Close())
+	}
+	d.read.SetMaxOpenConns(readers)
+	return d, nil
+}
+
+func fileURI(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("open the operator database: %w", err)
+	}
+	p := filepath.ToSlash(abs)
+	if p[0] != '/' {
+		p = "/" + p // C:/… on Windows
+	}
+	return "file://" + (&url.URL{Path: p}).EscapedPath(), nil
+}
+
+// Close waits for running transactions and closes the database.
+func (d *DB) Close() error { return errors.Join(d.read.Close(), d.write.Close()) }
+
+// Backup writes a consistent copy to path, which must not exist.
+func (d *DB) Backup(ctx context.Context, path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("back up the operator database: %w", err)
+	}
+	if err := f.Close(); err != nil { // VACUUM INTO accepts an empty file, and keeps its mode
+		return fmt.Errorf("back up the operator database: %w", err)
+	}
+	if _, err := d.read.ExecContext(ctx, "VACUUM INTO ?", path); err != nil {
+		return fmt.Errorf("back up the operator database: %w", err)
+	}
+	return nil
+}
+
+func (d *DB) migrate(ctx context.Context) error {
+	files, err := fs.Glob(schema, "schema/*.sql")
+	if err != nil {
+		return fmt.Errorf("operator database schema: %w", err)
+	}
+	return d.Update(ctx, func(t *Tx) error {
+		var have int
+		if err := t.tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&have); err != nil {
+			return fmt.Errorf("operator database schema: %w", err)
+		}
+		if have > len(files) {
+			return fmt.Errorf("%w: schema %d, this program knows %d; update culvert", ErrNewer, have, len(files))
+		}
+		for n := have; n < len(files); n++ {
+			text, err := schema.ReadFile(files[n])
+			if err != nil {
+				return fmt.Errorf("operator database schema: %w", err)
+			}
+			if _, err := t.tx.ExecContext(ctx, string(text)+fmt.Sprintf("\nPRAGMA user_version = %d;", n+1)); err != nil {
+				return fmt.Errorf("operator database schema %s: %w", files[n], err)
+			}
+		}
+		return nil
+	})
+}
