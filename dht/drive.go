@@ -1,0 +1,135 @@
+package dht
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"culvert/protocol"
+)
+
+// machine is what drive runs.
+type machine interface {
+	Step(now time.Time, e Event) []Action
+	Done() bool
+	Deadline() time.Time
+}
+
+// lateFactor is for how many wave time-outs an answer is still waited for.
+const lateFactor = 4
+
+// drive runs a machine to its end: one goroutine for each question, all of which it waits for. prepare sees an answer before
+// the machine does.
+func (c *Client) drive(ctx context.Context, m machine, k protocol.ID, prepare func(context.Context, protocol.Peer, *protocol.Verified)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	events := make(chan Event)
+	send := func(e Event) {
+		select {
+		case events <- e:
+		case <-ctx.Done():
+		}
+	}
+	perform := func(acts []Action) {
+		for _, a := range acts {
+			switch a.Kind {
+			case ActAsk:
+				wg.Go(func() { send(c.ask(ctx, a, prepare)) })
+			case ActRefresh:
+				wg.Go(func() {
+					rctx, done := context.WithTimeout(ctx, lateFactor*c.cfg.Timeout)
+					defer done()
+					// A map that cannot be had leaves the members as they are; the machine goes on to the operator.
+					_, _ = c.refresh(rctx)
+					send(Event{Kind: EventMap, Members: c.serving(k)})
+				})
+			}
+		}
+	}
+	perform(m.Step(c.cfg.Now(), Event{Kind: EventTick}))
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for !m.Done() {
+		// The deadline may pass between reading the clock and now: a tick too many does no harm.
+		timer.Reset(max(m.Deadline().Sub(c.cfg.Now()), time.Millisecond))
+		var e Event
+		select {
+		case e = <-events:
+		case <-timer.C:
+			e = Event{Kind: EventTick}
+		case <-ctx.Done():
+			if c.ctx.Err() != nil {
+				return ErrClosed
+			}
+			return ctx.Err()
+		}
+		perform(m.Step(c.cfg.Now(), e))
+	}
+	return nil
+}
+
+func (c *Client) ask(ctx context.Context, a Action, prepare func(context.Context, protocol.Peer, *protocol.Verified)) Event {
+	ctx, cancel := context.WithTimeout(ctx, lateFactor*c.cfg.Timeout)
+	defer cancel()
+	v, err := c.cfg.Caller.Call(ctx, a.Peer, a.Payload)
+	if err != nil {
+		return Event{Kind: EventFailed, Tag: a.Tag}
+	}
+	if prepare != nil {
+		prepare(ctx, a.Peer, v)
+	}
+	return Event{Kind: EventAnswer, Tag: a.Tag, Command: v.Command, Payload: v.Payload}
+}
+
+// certify fetches the certificates without which an answer's NodeInfo records cannot be proved, from whoever served them:
+// a certificate proves itself.
+func (c *Client) certify(ctx context.Context, t Target, p protocol.Peer, v *protocol.Verified) {
+	if t.table() != protocol.TableNodeInfo {
+		return
+	}
+	l, err := t.parse(v.Command, v.Payload)
+	if err != nil {
+		return
+	}
+	for _, raw := range l.Records {
+		r, err := protocol.ParseRecord(raw)
+		if err != nil || !t.belongs(r) {
+			return
+		}
+		if _, ok := c.certs.known(r.Owner, c.cfg.Now()); ok {
+			continue
+		}
+		a, err := c.cfg.Caller.Call(ctx, p, protocol.GetNode{ID: r.Owner})
+		if err != nil {
+			return
+		}
+		if n, err := protocol.ParseNode(a.Payload); err == nil && a.Command == protocol.CmdNode {
+			// What does not prove itself leaves the owner unknown, and its record unproved.
+			_, _ = c.certs.check(c.cfg.Trust, append([]byte(nil), n.Record...), r.Owner, c.cfg.Now())
+		}
+	}
+}
+
+// AddCertificate takes in a certificate that came another way, such as with a tunnel request; it proves itself.
+func (c *Client) AddCertificate(raw []byte) error {
+	r, err := protocol.ParseRecord(raw)
+	if err != nil {
+		return err
+	}
+	_, err = c.certs.check(c.cfg.Trust, raw, r.Owner, c.cfg.Now())
+	return err
+}
+
+// Certificate finds a node's certificate: known, in the local database, or by a lookup.
+func (c *Client) Certificate(ctx context.Context, id protocol.ID) (*protocol.CertifiedNode, error) {
+	if n, ok := c.certs.known(id, c.cfg.Now()); ok {
+		return n, nil
+	}
+	recs, err := c.Lookup(ctx, Target{Kind: FindNode, Key: id})
+	if err != nil {
+		return nil, err
+	}
+	return c.certs.check(c.cfg.Trust, recs[0].Raw(), id, c.cfg.Now())
+}

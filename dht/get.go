@@ -1,0 +1,193 @@
+package dht
+
+import (
+	"time"
+
+	"culvert/protocol"
+)
+
+// perSelect is how many records are looked at before a page is measured: more than fit one.
+const perSelect = 16
+
+// maxSelects bounds what one request may walk past: a page may come out empty and still say where to go on.
+const maxSelects = 8
+
+// readable reports whether v's sender may read records of domain d.
+func (s *Server) readable(v *protocol.Verified, d protocol.Domain) bool {
+	return v.Sender.Domain() == d || s.replicates(v.Sender)
+}
+
+// gate is what every query for a key's records passes: domain, readiness, range.
+func (s *Server) gate(v *protocol.Verified, k protocol.ID) (out []protocol.Out, ok bool) {
+	switch {
+	case !s.readable(v, k.Domain()):
+		return s.drop(dropForeignDomain), false
+	case !s.covers(k):
+		return s.outside(v, dropOutside), false
+	case !s.Ready():
+		return s.outside(v, dropNotReady), false
+	}
+	return nil, true
+}
+
+func (s *Server) getNode(now time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParseGetNode(v.Payload)
+	if err != nil {
+		return s.drop(dropMalformed)
+	}
+	// Operators and members of the map deal with every domain, so everybody may verify them.
+	if o, ok := s.cfg.Trust.Operator(m.ID); ok {
+		return s.replyOne(v, protocol.Node{Record: o.Record})
+	}
+	if !s.readable(v, m.ID.Domain()) && !s.replicates(m.ID) {
+		return s.drop(dropForeignDomain)
+	}
+	if !s.covers(m.ID) {
+		return s.outside(v, dropOutside)
+	}
+	if !s.Ready() {
+		return s.outside(v, dropNotReady)
+	}
+	var raw []byte
+	if !s.Revoked(m.ID) {
+		raw, _ = s.cfg.Store.Get(protocol.TableNode, m.ID, now)
+	}
+	return s.replyOne(v, protocol.Node{Record: raw})
+}
+
+func (s *Server) replyOne(v *protocol.Verified, n protocol.Node) []protocol.Out {
+	if len(n.Record)+4 > v.ReplyLimit {
+		return s.drop(dropReplyLimit)
+	}
+	b := n.AppendPayload(make([]byte, 0, len(n.Record)+4))
+	return []protocol.Out{{Reply: true, Command: protocol.CmdNode, Payload: b}}
+}
+
+func (s *Server) getNodeInfo(now time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParseGetNodeInfo(v.Payload)
+	if err != nil {
+		return s.drop(dropMalformed)
+	}
+	if out, ok := s.gate(v, m.ID); !ok {
+		return out
+	}
+	var l protocol.RecordList
+	if !s.Revoked(m.ID) {
+		if raw, err := s.cfg.Store.Get(protocol.TableNodeInfo, m.ID, now); err == nil {
+			l.Records = [][]byte{raw}
+		}
+	}
+	return s.replyList(v, protocol.CmdNodeInfo, l)
+}
+
+func (s *Server) getTunnelNodes(now time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParseGetTunnelNodes(v.Payload)
+	if err != nil {
+		return s.drop(dropMalformed)
+	}
+	if out, ok := s.gate(v, m.Location); !ok {
+		return out
+	}
+	return s.page(v, protocol.CmdTunnelNodes, Query{Table: protocol.TableNodeInfo, By: ByKey, Key: m.Location, After: m.After, Now: now}, true)
+}
+
+func (s *Server) getEndDevices(now time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParseGetEndDevices(v.Payload)
+	if err != nil {
+		return s.drop(dropMalformed)
+	}
+	if out, ok := s.gate(v, m.Key); !ok {
+		return out
+	}
+	return s.page(v, protocol.CmdEndDevices, devicesQuery(m, now), true)
+}
+
+func devicesQuery(m protocol.GetEndDevices, now time.Time) Query {
+	q := Query{Table: protocol.TableEndDevice, By: ByKey, Key: m.Key, After: m.After, Now: now}
+	if m.Key.Hash().IsZero() {
+		q.By = ByDomain
+	}
+	return q
+}
+
+// getRevocations tells a node of its own domain's; whoever replicates has all of them by repair.
+func (s *Server) getRevocations(now time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParseGetRevocations(v.Payload)
+	if err != nil {
+		return s.drop(dropMalformed)
+	}
+	if !s.Ready() {
+		return s.outside(v, dropNotReady)
+	}
+	return s.page(v, protocol.CmdRevocations, revocationsQuery(v, m, now), false)
+}
+
+func revocationsQuery(v *protocol.Verified, m protocol.GetRevocations, now time.Time) Query {
+	return Query{
+		Table: protocol.TableRevocation, By: ByNumber, Key: protocol.NewID(v.Sender.Domain(), protocol.Hash{}), Since: m.Since, Now: now,
+	}
+}
+
+// beforeAll is below every ID of a key and not the zero one, which ends a list.
+var beforeAll = protocol.ID{protocol.IDSize - 1: 1}
+
+// getSuperNodes serves the map that is current as one piece; a reader whose pages are of two maps sees it by the hash.
+func (s *Server) getSuperNodes(_ time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParseGetSuperNodes(v.Payload)
+	if err != nil {
+		return s.drop(dropMalformed)
+	}
+	pm := s.Map()
+	if pm == nil {
+		return s.outside(v, dropNotReady)
+	}
+	p := newPage(v)
+	if m.After.IsZero() && !p.add(pm.Head()) {
+		return s.drop(dropReplyLimit)
+	}
+	if m.Epoch < pm.Epoch() {
+		last := m.After
+		if last.IsZero() {
+			last = beforeAll // the head may fill a page by itself
+		}
+		for _, mem := range pm.Members() {
+			if !m.After.IsZero() && mem.Peer.ID.Compare(m.After) <= 0 {
+				continue
+			}
+			if !p.add(mem.Record) {
+				if len(p.list.Records) == 0 {
+					return s.drop(dropReplyLimit)
+				}
+				p.list.Next = last
+				break
+			}
+			last = mem.Peer.ID
+		}
+	}
+	return s.replyList(v, protocol.CmdSuperNodes, p.list)
+}
+
+func (s *Server) getOperatorNodes(_ time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParseGetOperatorNodes(v.Payload)
+	if err != nil {
+		return s.drop(dropMalformed)
+	}
+	ops := s.cfg.Trust.Operators()
+	sortOperators(ops)
+	p := newPage(v)
+	last := m.After
+	for _, o := range ops {
+		if !m.After.IsZero() && o.ID.Compare(m.After) <= 0 {
+			continue
+		}
+		if !p.add(o.Record) {
+			if len(p.list.Records) == 0 {
+				return s.drop(dropReplyLimit)
+			}
+			p.list.Next = last
+			break
+		}
+		last = o.ID
+	}
+	return s.replyList(v, protocol.CmdOperatorNodes, p.list)
+}

@@ -1,0 +1,350 @@
+package dht
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"culvert/partition"
+	"culvert/protocol"
+)
+
+const (
+	// maxPages bounds what one peer may make a reader fetch.
+	maxPages = 256
+	// maxListed bounds how many records a reader keeps of one peer's list.
+	maxListed = 4096
+)
+
+// LookupConfig is what a Lookup needs to know.
+type LookupConfig struct {
+	Target  Target
+	Members []partition.Member // who serves the key
+	// Operators are asked last of all, when everything else has failed.
+	Operators []partition.Member
+	Own       protocol.Domain
+	Timeout   time.Duration // of a wave; 0 is DefaultTimeout
+	Fresh     time.Duration // age from which a NodeInfo counts as stale; 0 is DefaultFresh
+	Rand      *rand.Rand
+	Scores    *Scores
+	// Check proves a record: signer, and whatever else the reader holds against it. Shape, key and expiry are checked before.
+	Check func(now time.Time, r *protocol.Record) error
+	// Seen is the reader's high-water mark of an owner; nil for none.
+	Seen func(t protocol.Table, owner protocol.ID) (Version, bool)
+	// NoRefresh: the map is not asked anew (this is that question).
+	NoRefresh bool
+}
+
+// Lookup is one reading of the DHT, as a step machine: no I/O, clock, goroutines or randomness of its own.
+//
+// K = 2 members are asked. A single record is found when K members agree on the newest version; a list when K members gave a
+// sound one, of which the newest record of each owner is taken. On silence, an unsound, stale or older answer, twice as many
+// more are asked. After the second wave one fresh answer is enough. When all have been asked without one, the map is asked
+// anew once, then the operators; then a stale but valid record is better than none. "Not found" is only what every member
+// says; anything less is ErrUnreachable.
+type Lookup struct {
+	cfg  LookupConfig
+	w    waves
+	got  map[int]*answer // by tag
+	step struct{ refresh, refreshed, operators bool }
+
+	done    bool
+	err     error
+	records []*protocol.Record
+	pmap    *partition.Map
+}
+
+type answer struct {
+	raws     [][]byte // as they came, of a map
+	records  []*protocol.Record
+	after    protocol.ID
+	since    uint64
+	pages    int
+	complete bool // every page is here and sound
+	fresh    bool // holds a record that is valid and not stale
+	empty    bool // complete, without any record
+	pmap     *partition.Map
+}
+
+// NewLookup starts with EventTick.
+func NewLookup(cfg LookupConfig) *Lookup {
+	if cfg.Fresh <= 0 {
+		cfg.Fresh = DefaultFresh
+	}
+	return &Lookup{cfg: cfg, w: newWaves(cfg.Timeout), got: make(map[int]*answer)}
+}
+
+// Done reports whether the machine has ended.
+func (l *Lookup) Done() bool { return l.done }
+
+// Deadline is when to step next though nothing happens.
+func (l *Lookup) Deadline() time.Time { return l.w.deadline }
+
+// Result is what was found, in order of owner.
+func (l *Lookup) Result() ([]*protocol.Record, error) { return l.records, l.err }
+
+// Map is what FindMap found; nil where nobody has a newer one.
+func (l *Lookup) Map() *partition.Map { return l.pmap }
+
+// Step takes one event.
+func (l *Lookup) Step(now time.Time, e Event) []Action {
+	if l.done {
+		return nil
+	}
+	var acts []Action
+	switch e.Kind {
+	case EventTick:
+		if l.w.count == 0 && len(l.w.queue) == 0 {
+			l.w.queue = l.cfg.Scores.Order(l.cfg.Members, l.cfg.Own, now, l.cfg.Rand)
+		}
+	case EventAnswer:
+		acts = l.answered(now, e)
+	case EventFailed:
+		if a, ok := l.w.close(e.Tag); ok && !a.late {
+			l.cfg.Scores.Bad(a.member.Peer.ID, now)
+		}
+	case EventMap:
+		if l.step.refresh && !l.step.refreshed {
+			l.step.refreshed = true
+			l.w.queue = append(l.w.queue, l.cfg.Scores.Order(l.w.unasked(e.Members), l.cfg.Own, now, l.cfg.Rand)...)
+			l.cfg.Members = e.Members
+		}
+	}
+	return append(acts, l.proceed(now)...)
+}
+
+// answered takes a page; it asks the same peer for the next.
+func (l *Lookup) answered(now time.Time, e Event) []Action {
+	a, ok := l.w.close(e.Tag)
+	if !ok {
+		return nil
+	}
+	id := a.member.Peer.ID
+	g := l.got[e.Tag]
+	if g == nil {
+		g = &answer{since: l.cfg.Target.Since}
+		l.got[e.Tag] = g
+		l.cfg.Scores.Good(id, now.Sub(a.since))
+	}
+	list, err := l.cfg.Target.parse(e.Command, e.Payload)
+	if err != nil || !l.take(now, g, list) {
+		*g = answer{} // nothing of a liar's list is used
+		if e.Command != protocol.CmdBusy {
+			l.cfg.Scores.Bad(id, now)
+		}
+		return nil
+	}
+	if g.complete {
+		if g.empty = len(g.records) == 0 && g.pmap == nil; !g.empty && !g.fresh && g.pmap == nil {
+			l.cfg.Scores.Bad(id, now)
+		}
+		return nil
+	}
+	a.open = true
+	next := l.cfg.Target
+	next.Since = g.since
+	return []Action{{Kind: ActAsk, Tag: e.Tag, Peer: a.member.Peer, Payload: next.ask(g.after)}}
+}
+
+// take adds a page to g; false condemns the whole answer.
+func (l *Lookup) take(now time.Time, g *answer, list protocol.RecordList) bool {
+	if g.pages++; g.pages > maxPages || l.cfg.Target.single() && len(list.Records) > 1 {
+		return false
+	}
+	bad := 0
+	for _, raw := range list.Records {
+		r, err := protocol.ParseRecord(bytes.Clone(raw))
+		if err != nil || !l.cfg.Target.belongs(r) {
+			return false
+		}
+		if l.cfg.Target.Kind == FindMap {
+			g.raws = append(g.raws, r.Raw())
+			continue
+		}
+		if l.cfg.Target.Kind == FindRevocations {
+			g.since = max(g.since, revocationNumber(raw))
+		}
+		if err := l.cfg.Check(now, r); errors.Is(err, ErrIgnored) {
+			continue
+		} else if err != nil || r.Expired(now) {
+			bad++
+			continue
+		}
+		if l.cfg.Seen != nil {
+			if v, ok := l.cfg.Seen(r.Table, r.Owner); ok && VersionOf(r).Less(v) {
+				bad++ // older than what this reader has seen: never again
+				continue
+			}
+		}
+		g.records = append(g.records, r)
+		g.fresh = g.fresh || l.fresh(now, r)
+	}
+	if len(g.records) > maxListed || len(g.raws) > maxListed || bad > 0 && len(g.records) == 0 && list.Next.IsZero() {
+		return false
+	}
+	if !list.Next.IsZero() {
+		forward := list.Next.Compare(g.after) > 0
+		if l.cfg.Target.Kind == FindRevocations {
+			forward = len(list.Records) > 0
+		}
+		g.after = list.Next
+		return forward
+	}
+	g.complete = true
+	if l.cfg.Target.Kind == FindMap {
+		return l.buildMap(now, g)
+	}
+	return true
+}
+
+func (l *Lookup) fresh(now time.Time, r *protocol.Record) bool {
+	return r.Table != protocol.TableNodeInfo || now.Sub(r.Issued) <= l.cfg.Fresh
+}
+
+func (l *Lookup) buildMap(now time.Time, g *answer) bool {
+	if len(g.raws) == 0 {
+		return false
+	}
+	head, err := protocol.ParseRecord(g.raws[0])
+	if err != nil || head.Table != protocol.TableMapHead || l.cfg.Check(now, head) != nil {
+		return false
+	}
+	var v protocol.MapHeadValue
+	if err := protocol.Unmarshal(head.Value, &v); err != nil {
+		return false
+	}
+	if v.Epoch <= l.cfg.Target.Since {
+		return len(g.raws) == 1 // nothing newer there
+	}
+	m, err := partition.Build(g.raws[0], g.raws[1:], func(r *protocol.Record) error { return l.cfg.Check(now, r) })
+	g.pmap, g.fresh = m, err == nil
+	return err == nil
+}
+
+// proceed ends the lookup or goes on to the next wave.
+func (l *Lookup) proceed(now time.Time) []Action {
+	best := l.best()
+	if l.enough(best) {
+		return l.finish(now, best)
+	}
+	if l.w.waiting(now) {
+		return nil
+	}
+	l.w.expire(func(tag int) { l.cfg.Scores.Bad(l.w.asks[tag].member.Peer.ID, now) })
+	if l.w.count >= 2 && l.anyFresh() {
+		return l.finish(now, best)
+	}
+	for {
+		switch {
+		case len(l.w.queue) > 0:
+			return l.w.next(now, func(partition.Member) protocol.Payload { return l.cfg.Target.ask(protocol.ID{}) })
+		case l.anyFresh() || l.allEmpty():
+			return l.finish(now, best)
+		case l.step.refresh && !l.step.refreshed:
+			return nil // the map is on its way
+		case !l.step.refresh && !l.cfg.NoRefresh:
+			l.step.refresh = true
+			l.w.deadline = now.Add(time.Hour) // the driver bounds the question for the map
+			return []Action{{Kind: ActRefresh}}
+		case !l.step.operators:
+			l.step.operators = true
+			l.w.queue = l.w.unasked(l.cfg.Operators)
+		default:
+			return l.finish(now, best)
+		}
+	}
+}
+
+// best is the newest sound record of each owner.
+func (l *Lookup) best() map[protocol.ID]*protocol.Record {
+	best := make(map[protocol.ID]*protocol.Record)
+	for _, g := range l.got {
+		if !g.complete {
+			continue
+		}
+		for _, r := range g.records {
+			// Two of the same version and other bytes: the lower bytes, so that every order of arrival decides alike.
+			if o := best[r.Owner]; o == nil || r.Supersedes(o) || r.Conflicts(o) && bytes.Compare(r.Raw(), o.Raw()) < 0 {
+				best[r.Owner] = r
+			}
+		}
+	}
+	return best
+}
+
+func (l *Lookup) enough(best map[protocol.ID]*protocol.Record) bool {
+	n := 0
+	for _, g := range l.got {
+		if !g.complete || !g.fresh && !(g.empty && l.cfg.Target.mayBeEmpty()) {
+			continue
+		}
+		if l.cfg.Target.single() && VersionOf(g.records[0]) != VersionOf(best[l.cfg.Target.Key]) {
+			continue
+		}
+		n++
+	}
+	return n >= readQuorum
+}
+
+func (l *Lookup) anyFresh() bool {
+	for _, g := range l.got {
+		if g.complete && (g.fresh || g.empty && l.cfg.Target.mayBeEmpty()) {
+			return true
+		}
+	}
+	return false
+}
+
+// allEmpty reports whether every member that serves the key has said that there is nothing.
+func (l *Lookup) allEmpty() bool {
+	said := make(map[protocol.ID]bool)
+	for tag, g := range l.got {
+		if g.complete && g.empty {
+			said[l.w.asks[tag].member.Peer.ID] = true
+		}
+	}
+	for _, m := range l.cfg.Members {
+		if !said[m.Peer.ID] {
+			return false
+		}
+	}
+	return len(l.cfg.Members) > 0
+}
+
+func (l *Lookup) finish(now time.Time, best map[protocol.ID]*protocol.Record) []Action {
+	l.done = true
+	for tag, g := range l.got {
+		if g.pmap != nil && (l.pmap == nil || g.pmap.Epoch() > l.pmap.Epoch()) {
+			l.pmap = g.pmap
+		}
+		for _, r := range g.records {
+			if l.cfg.Target.single() && VersionOf(r).Less(VersionOf(best[r.Owner])) {
+				l.cfg.Scores.Bad(l.w.asks[tag].member.Peer.ID, now)
+			}
+		}
+	}
+	withdrawn := false
+	for _, r := range best {
+		if withdrawn = withdrawn || r.Tombstone; !r.Tombstone {
+			l.records = append(l.records, r)
+		}
+	}
+	slices.SortFunc(l.records, func(a, b *protocol.Record) int { return a.Owner.Compare(b.Owner) })
+	switch {
+	case len(l.records) > 0 || l.anyFresh() && l.cfg.Target.mayBeEmpty():
+	case withdrawn || l.allEmpty():
+		l.err = ErrNotFound
+	default:
+		sound := 0
+		for _, g := range l.got {
+			if g.complete {
+				sound++
+			}
+		}
+		l.err = fmt.Errorf("%w: %d of %d asked", ErrUnreachable, sound, len(l.w.asks))
+	}
+	return nil
+}

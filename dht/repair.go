@@ -1,0 +1,192 @@
+package dht
+
+import (
+	"errors"
+	"fmt"
+
+	"culvert/partition"
+	"culvert/protocol"
+)
+
+const (
+	// repairWindow is how many questions one repair has in the air.
+	repairWindow = 8
+	// repairLeaf is how many pairs a differing part may have to be fetched instead of cut further.
+	repairLeaf  = 64
+	repairTries = 3
+)
+
+// Digester is the part of a Store that a repair compares.
+type Digester interface {
+	Digest(t protocol.Table, from, to uint64) protocol.DigestPart
+}
+
+// Repair brings one peer's records of a shared range here, as a step machine: digests by 16 parts, the differing ones cut
+// again until they are small, then pages. It only fetches; what the peer lacks it fetches itself within its own interval.
+// Tables come one after another, what others rest on first.
+type Repair struct {
+	peer   protocol.Peer
+	local  Digester
+	shared partition.Range
+
+	table  int
+	todo   []repairTask
+	asked  map[int]repairTask
+	next   int
+	fresh  int // records fetched
+	err    error
+	ended  bool
+	begun  bool
+	tables []protocol.Table
+}
+
+type repairTask struct {
+	page     bool
+	from, to uint64
+	after    protocol.ID
+	pages    uint64 // how many more may follow
+	tries    int
+}
+
+// NewRepair compares local with peer over the range both serve; tables that are everywhere are compared whole.
+func NewRepair(peer protocol.Peer, local Digester, shared partition.Range) *Repair {
+	return &Repair{
+		peer: peer, local: local, shared: shared, asked: make(map[int]repairTask),
+		tables: []protocol.Table{
+			protocol.TableOperatorNode, protocol.TableRevocation, protocol.TableSuperNode, protocol.TableMapHead,
+			protocol.TableNode, protocol.TableEndDevice, protocol.TableNodeInfo,
+		},
+	}
+}
+
+// Done reports whether the repair has ended.
+func (r *Repair) Done() bool { return r.ended }
+
+// Result is how many records came, and why it ended early.
+func (r *Repair) Result() (records int, err error) { return r.fresh, r.err }
+
+// Step takes one event: EventTick to begin, then an answer or failure for each ask.
+func (r *Repair) Step(e Event) []Action {
+	if r.ended {
+		return nil
+	}
+	var acts []Action
+	t, ok := r.asked[e.Tag]
+	switch {
+	case e.Kind == EventTick && !r.begun:
+		r.begun = true
+		r.startTable()
+	case e.Kind == EventFailed && ok:
+		delete(r.asked, e.Tag)
+		if t.tries++; t.tries >= repairTries {
+			return r.end(fmt.Errorf("%w: %s during repair", ErrUnreachable, r.peer.ID.Short()))
+		}
+		r.todo = append(r.todo, t)
+	case e.Kind == EventAnswer && ok:
+		delete(r.asked, e.Tag)
+		var err error
+		if t.page {
+			acts, err = r.tookPage(t, e)
+		} else {
+			err = r.tookDigests(t, e)
+		}
+		if err != nil {
+			return append(acts, r.end(err)...)
+		}
+	default:
+		return nil
+	}
+	for len(r.todo) == 0 && len(r.asked) == 0 {
+		if r.table++; r.table == len(r.tables) {
+			return append(acts, r.end(nil)...)
+		}
+		r.startTable()
+	}
+	return append(acts, r.fill()...)
+}
+
+func (r *Repair) end(err error) []Action {
+	r.ended, r.err = true, err
+	return nil
+}
+
+func (r *Repair) startTable() {
+	g := r.shared
+	if r.tables[r.table].Everywhere() {
+		g = partition.Whole()
+	}
+	if g.Valid() {
+		r.todo = append(r.todo, repairTask{from: g.From, to: g.To})
+	}
+}
+
+func (r *Repair) fill() []Action {
+	var acts []Action
+	tb := r.tables[r.table]
+	for len(r.asked) < repairWindow && len(r.todo) > 0 {
+		t := r.todo[len(r.todo)-1]
+		r.todo = r.todo[:len(r.todo)-1]
+		var p protocol.Payload = protocol.Digest{Table: tb, From: t.from, To: t.to}
+		if t.page {
+			p = protocol.Repair{Table: tb, From: t.from, To: t.to, After: t.after}
+		}
+		acts = append(acts, Action{Kind: ActAsk, Tag: r.next, Peer: r.peer, Payload: p})
+		r.asked[r.next] = t
+		r.next++
+	}
+	return acts
+}
+
+var errRepairAnswer = errors.New("dht: unsound answer to a repair")
+
+func (r *Repair) tookDigests(t repairTask, e Event) error {
+	d, err := protocol.ParsePayload[protocol.Digests](e.Payload)
+	if err != nil || e.Command != protocol.CmdDigests || len(d.Parts) == 0 {
+		return errRepairAnswer
+	}
+	from := t.from
+	for i, p := range d.Parts { // exactly the range asked for, so that each cut makes it smaller
+		last := i == len(d.Parts)-1
+		if p.From != from || p.From > p.To || p.To > t.to || last != (p.To == t.to) || len(d.Parts) == 1 && t.from != t.to {
+			return errRepairAnswer
+		}
+		from = p.To + 1
+		if p.Count == 0 || p == r.local.Digest(r.tables[r.table], p.From, p.To) {
+			continue
+		}
+		part := repairTask{from: p.From, to: p.To}
+		if p.Count <= repairLeaf || p.To-p.From < digestParts {
+			part.page, part.pages = true, min(p.Count, 1<<20)+maxSelects
+		}
+		r.todo = append(r.todo, part)
+	}
+	return nil
+}
+
+func (r *Repair) tookPage(t repairTask, e Event) ([]Action, error) {
+	l, err := protocol.ParseRecordList(e.Payload)
+	if err != nil || e.Command != protocol.CmdRepaired {
+		return nil, errRepairAnswer
+	}
+	if !l.Next.IsZero() {
+		if l.Next.Compare(t.after) <= 0 || t.pages == 0 {
+			return nil, errRepairAnswer
+		}
+		t.after, t.tries = l.Next, 0
+		t.pages--
+		r.todo = append(r.todo, t)
+	}
+	if len(l.Records) == 0 {
+		return nil, nil
+	}
+	r.fresh += len(l.Records)
+	return []Action{{Kind: ActApply, Records: l.Records}}, nil
+}
+
+func digestsOf(st Digester, d protocol.Digest) []protocol.DigestPart {
+	var parts []protocol.DigestPart
+	for _, g := range (partition.Range{From: d.From, To: d.To}).Split(digestParts) {
+		parts = append(parts, st.Digest(d.Table, g.From, g.To))
+	}
+	return parts
+}

@@ -1,0 +1,183 @@
+package dht
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"culvert/partition"
+	"culvert/protocol"
+)
+
+// readySetting remembers across restarts that the first repair had finished.
+const readySetting = "dht.ready"
+
+// ReplicaConfig of a Replica.
+type ReplicaConfig struct {
+	Server   *Server
+	Store    Store
+	Caller   protocol.Caller
+	Self     protocol.ID
+	Interval time.Duration // 0 is RepairInterval
+	Timeout  time.Duration // of one question; 0 is three seconds
+	Seed     [2]uint64
+	Now      func() time.Time // nil is time.Now
+	OnError  func(error)      // hears what is tried again by itself; nil for nobody
+}
+
+// Replica keeps a super-node's records like those of its fellow members: it runs the Replicator and its repairs, collects
+// what has expired, and opens the Server once it is ready.
+type Replica struct {
+	cfg    ReplicaConfig
+	wake   chan struct{}
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// StartReplica starts it; Close ends it.
+func StartReplica(cfg ReplicaConfig) (*Replica, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 3 * time.Second
+	}
+	if cfg.Interval <= 0 {
+		cfg.Interval = RepairInterval
+	}
+	if cfg.OnError == nil {
+		cfg.OnError = func(error) {}
+	}
+	before, err := cfg.Store.Setting(readySetting)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &Replica{cfg: cfg, wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
+	go r.run(ctx, NewReplicator(cfg.Self, cfg.Interval, len(before) > 0, rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))))
+	return r, nil
+}
+
+// MapChanged makes it look at the Server's map again.
+func (r *Replica) MapChanged() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Close ends every repair and waits for it.
+func (r *Replica) Close() error {
+	r.cancel()
+	<-r.done
+	return nil
+}
+
+type repairEnd struct {
+	peer protocol.ID
+	err  error
+}
+
+func (r *Replica) run(ctx context.Context, plan *Replicator) {
+	defer close(r.done)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ends := make(chan repairEnd)
+	collect := time.NewTicker(r.cfg.Interval / 2)
+	defer collect.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var current *partition.Map
+	for {
+		now := r.cfg.Now()
+		if m := r.cfg.Server.Map(); m != nil && m != current {
+			current = m
+			plan.SetMap(now, m)
+		}
+		r.open(ctx, plan)
+		for _, t := range plan.Due(now) {
+			wg.Go(func() {
+				err := r.repair(ctx, t)
+				select {
+				case ends <- repairEnd{t.Member.Peer.ID, err}:
+				case <-ctx.Done():
+				}
+			})
+		}
+		timer.Stop()
+		if d := plan.Deadline(); !d.IsZero() {
+			timer.Reset(max(d.Sub(now), time.Millisecond))
+		}
+		select {
+		case e := <-ends:
+			if e.err != nil {
+				r.cfg.OnError(e.err)
+			}
+			plan.Finished(r.cfg.Now(), e.peer, e.err)
+		case <-timer.C:
+		case <-r.wake:
+		case <-collect.C:
+			if _, err := r.cfg.Store.Expire(ctx, r.cfg.Now()); err != nil && ctx.Err() == nil {
+				r.cfg.OnError(err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Replica) open(ctx context.Context, plan *Replicator) {
+	if !plan.Ready() || r.cfg.Server.Ready() {
+		return
+	}
+	r.cfg.Server.SetReady(true)
+	if err := r.cfg.Store.SetSetting(ctx, readySetting, []byte{1}); err != nil && ctx.Err() == nil {
+		r.cfg.OnError(err)
+	}
+}
+
+// repair runs one Repair: its questions in goroutines that end with it.
+func (r *Replica) repair(ctx context.Context, t ReplicaTask) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	m := NewRepair(t.Member.Peer, r.cfg.Store, t.Shared)
+	events := make(chan Event)
+	e := Event{Kind: EventTick}
+	for {
+		for _, a := range m.Step(e) {
+			switch a.Kind {
+			case ActApply:
+				if _, err := r.cfg.Server.Apply(ctx, r.cfg.Now(), a.Records); err != nil {
+					return err
+				}
+			case ActAsk:
+				wg.Go(func() {
+					cctx, done := context.WithTimeout(ctx, r.cfg.Timeout)
+					defer done()
+					v, err := r.cfg.Caller.Call(cctx, a.Peer, a.Payload)
+					answer := Event{Kind: EventFailed, Tag: a.Tag}
+					if err == nil {
+						answer = Event{Kind: EventAnswer, Tag: a.Tag, Command: v.Command, Payload: v.Payload}
+					}
+					select {
+					case events <- answer:
+					case <-ctx.Done():
+					}
+				})
+			}
+		}
+		if m.Done() {
+			_, err := m.Result()
+			return err
+		}
+		select {
+		case e = <-events:
+		case <-ctx.Done():
+			return errors.Join(ErrClosed, ctx.Err())
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package dht
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	"culvert/protocol"
+)
+
+// digestParts is into how many parts a Digest is cut.
+const digestParts = 16
+
+// mine reports whether a range of a table is kept here whole.
+func (s *Server) mine(t protocol.Table, from, to uint64) bool {
+	if t.Everywhere() || s.cfg.Operator {
+		return true
+	}
+	m := s.Map()
+	if m == nil {
+		return false
+	}
+	mem, ok := m.Member(s.cfg.Self)
+	return ok && mem.Range.Contains(from) && mem.Range.Contains(to)
+}
+
+func (s *Server) digest(_ time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParsePayload[protocol.Digest](v.Payload)
+	switch {
+	case err != nil || m.Table == 0 || m.Table >= protocol.TableEnd || m.From > m.To:
+		return s.drop(dropMalformed)
+	case !s.replicates(v.Sender):
+		return s.drop(dropNotMember)
+	case !s.mine(m.Table, m.From, m.To):
+		return s.outside(v, dropOutside)
+	}
+	out := protocol.Reply(protocol.Digests{Parts: digestsOf(s.cfg.Store, m)})
+	if len(out) == 0 || len(out[0].Payload) > v.ReplyLimit {
+		return s.drop(dropReplyLimit)
+	}
+	return out
+}
+
+func (s *Server) repair(now time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParsePayload[protocol.Repair](v.Payload)
+	switch {
+	case err != nil || m.Table == 0 || m.Table >= protocol.TableEnd || m.From > m.To:
+		return s.drop(dropMalformed)
+	case !s.replicates(v.Sender):
+		return s.drop(dropNotMember)
+	case !s.mine(m.Table, m.From, m.To):
+		return s.outside(v, dropOutside)
+	}
+	q := Query{Table: m.Table, By: ByPosition, From: m.From, To: m.To, After: m.After, Now: now}
+	return s.page(v, protocol.CmdRepaired, q, false)
+}
+
+// transfer hears of a new map. The answer tells how far this node is.
+func (s *Server) transfer(_ time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParsePayload[protocol.TransferPartition](v.Payload)
+	if err != nil {
+		return s.drop(dropMalformed)
+	}
+	if !s.replicates(v.Sender) {
+		return s.drop(dropNotMember)
+	}
+	if m.Epoch > s.epoch() && s.cfg.OnTransfer != nil {
+		s.cfg.OnTransfer(m.Epoch)
+	}
+	return protocol.Reply(protocol.PartitionTransferred{Epoch: s.epoch()})
+}
+
+// Apply takes in records that did not come as a Put: from repair, from a bundle, from the local operator. Each is checked like a
+// Put's but for range and rate; those that fail are counted and left out. It returns how many were new.
+func (s *Server) Apply(ctx context.Context, now time.Time, raws [][]byte) (int, error) {
+	var rs []*protocol.Record
+	for _, raw := range raws {
+		r, err := protocol.ParseRecord(bytes.Clone(raw))
+		if err != nil {
+			s.count.add(repairRefused)
+			continue
+		}
+		rs = append(rs, r)
+	}
+	// What others rest on comes first: operators, then certificates.
+	slices.SortStableFunc(rs, func(a, b *protocol.Record) int { return rank(a.Table) - rank(b.Table) })
+	stored := 0
+	for len(rs) > 0 {
+		n := 1
+		for n < len(rs) && rank(rs[n].Table) == rank(rs[0].Table) {
+			n++
+		}
+		c, err := s.applyRank(ctx, now, rs[:n])
+		if stored += c; err != nil {
+			return stored, err
+		}
+		rs = rs[n:]
+	}
+	return stored, nil
+}
+
+func (s *Server) applyRank(ctx context.Context, now time.Time, rs []*protocol.Record) (int, error) {
+	var batch []*protocol.Record
+	for _, r := range rs {
+		ref := s.checkCheap(now, r)
+		if ref.ok() {
+			if _, decided := s.held(r); decided {
+				continue
+			}
+			ref = s.checkSigner(now, r, nil)
+		}
+		if ref.ok() {
+			ref = s.checkQuota(r)
+		}
+		if !ref.ok() {
+			s.count.add(ref.reason)
+			s.count.add(repairRefused)
+			continue
+		}
+		batch = append(batch, r)
+	}
+	if len(batch) == 0 {
+		return 0, nil
+	}
+	res, err := s.cfg.Store.Put(ctx, batch)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for i, r := range batch {
+		s.settle(now, r, res[i])
+		if res[i].Outcome == Stored {
+			s.count.add(repairStored)
+			n++
+		}
+	}
+	return n, nil
+}
+
+func rank(t protocol.Table) int {
+	switch t {
+	case protocol.TableOperatorNode:
+		return 0
+	case protocol.TableRevocation, protocol.TableSuperNode, protocol.TableMapHead:
+		return 1
+	case protocol.TableNode:
+		return 2
+	case protocol.TableEndDevice:
+		return 3
+	}
+	return 4
+}

@@ -1,0 +1,208 @@
+package dht
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"culvert/partition"
+	"culvert/protocol"
+)
+
+// Placed is one key of a record and who serves it.
+type Placed struct {
+	Key     protocol.ID
+	Members []partition.Member
+}
+
+// StoreConfig is what a StoreOp needs to know.
+type StoreConfig struct {
+	Record    []byte
+	Placed    []Placed           // its keys, and those that it leaves; for an everywhere table its owner at all members
+	Operators []partition.Member // asked last of all
+	Own       protocol.Domain
+	Timeout   time.Duration
+	Rand      *rand.Rand
+	Scores    *Scores
+}
+
+// StoreOp is one store, as a step machine: done when for every key W = 2 different members, or the only one, have said
+// Stored after their commit. A member that serves several of the keys is asked once: it keeps a record under all of its keys.
+type StoreOp struct {
+	cfg       StoreConfig
+	w         waves
+	acked     map[protocol.ID]bool
+	refused   map[protocol.ID]protocol.Stored
+	refresh   bool
+	refreshed bool
+	operators bool
+	done      bool
+	err       error
+}
+
+// NewStoreOp starts with EventTick.
+func NewStoreOp(cfg StoreConfig) *StoreOp {
+	w := newWaves(cfg.Timeout)
+	w.size = writeQuorum
+	return &StoreOp{cfg: cfg, w: w, acked: make(map[protocol.ID]bool), refused: make(map[protocol.ID]protocol.Stored)}
+}
+
+// Done reports whether the machine has ended.
+func (s *StoreOp) Done() bool { return s.done }
+
+// Deadline is when to step next though nothing happens.
+func (s *StoreOp) Deadline() time.Time { return s.w.deadline }
+
+// Err is nil after success, and else says what became of the record.
+func (s *StoreOp) Err() error { return s.err }
+
+// Step takes one event. EventMap carries the members for the first key; the others are as they were.
+func (s *StoreOp) Step(now time.Time, e Event) []Action {
+	if s.done {
+		return nil
+	}
+	switch e.Kind {
+	case EventTick:
+		if s.w.count == 0 && len(s.w.queue) == 0 {
+			s.enqueue(now)
+		}
+	case EventAnswer:
+		s.answered(now, e)
+	case EventFailed:
+		if a, ok := s.w.close(e.Tag); ok && !a.late {
+			s.cfg.Scores.Bad(a.member.Peer.ID, now)
+		}
+	case EventMap:
+		if s.refresh && !s.refreshed {
+			s.refreshed = true
+			if len(s.cfg.Placed) > 0 {
+				s.cfg.Placed[0].Members = e.Members
+			}
+			s.enqueue(now)
+		}
+	}
+	return s.proceed(now)
+}
+
+func (s *StoreOp) enqueue(now time.Time) {
+	for _, p := range s.cfg.Placed {
+		s.w.queue = append(s.w.queue, s.cfg.Scores.Order(s.w.unasked(p.Members), s.cfg.Own, now, s.cfg.Rand)...)
+	}
+}
+
+func (s *StoreOp) answered(now time.Time, e Event) {
+	a, ok := s.w.close(e.Tag)
+	if !ok {
+		return
+	}
+	id := a.member.Peer.ID
+	st, err := protocol.ParseStored(e.Payload)
+	switch {
+	case e.Command != protocol.CmdStored || err != nil:
+		if e.Command != protocol.CmdBusy {
+			s.cfg.Scores.Bad(id, now)
+		}
+	case st.Status == protocol.StatusOK:
+		s.cfg.Scores.Good(id, now.Sub(a.since))
+		s.acked[id] = true
+	default:
+		s.refused[id] = st
+	}
+}
+
+// lacking is how many more members must say Stored for p.
+func (s *StoreOp) lacking(p Placed) int {
+	have := 0
+	for _, m := range p.Members {
+		if s.acked[m.Peer.ID] {
+			have++
+		}
+	}
+	return max(0, min(writeQuorum, len(p.Members))-have)
+}
+
+func (s *StoreOp) satisfied() bool {
+	all := len(s.cfg.Placed) > 0
+	for _, p := range s.cfg.Placed {
+		all = all && len(p.Members) > 0 && s.lacking(p) == 0
+	}
+	return all
+}
+
+// key is the one under which m is asked to keep the record.
+func (s *StoreOp) key(m partition.Member) protocol.ID {
+	for _, p := range s.cfg.Placed {
+		if slices.ContainsFunc(p.Members, func(x partition.Member) bool { return x.Peer.ID == m.Peer.ID }) {
+			return p.Key
+		}
+	}
+	return s.cfg.Placed[0].Key
+}
+
+func (s *StoreOp) proceed(now time.Time) []Action {
+	if s.satisfied() {
+		s.done = true
+		return nil
+	}
+	if s.w.waiting(now) {
+		return nil
+	}
+	s.w.expire(func(tag int) { s.cfg.Scores.Bad(s.w.asks[tag].member.Peer.ID, now) })
+	for {
+		// Members whose keys are all satisfied by now need not be asked.
+		s.w.queue = slices.DeleteFunc(s.w.queue, func(m partition.Member) bool { return !s.needed(m) })
+		switch {
+		case len(s.w.queue) > 0:
+			return s.w.next(now, func(m partition.Member) protocol.Payload {
+				return protocol.Put{Key: s.key(m), Record: s.cfg.Record}
+			})
+		case s.refresh && !s.refreshed:
+			return nil
+		case !s.refresh && len(s.refused) == 0:
+			s.refresh = true
+			s.w.deadline = now.Add(time.Hour)
+			return []Action{{Kind: ActRefresh}}
+		case !s.operators && len(s.refused) == 0 && len(s.cfg.Placed) > 0:
+			s.operators = true
+			s.w.queue = s.w.unasked(s.cfg.Operators)
+		default:
+			s.fail()
+			return nil
+		}
+	}
+}
+
+func (s *StoreOp) needed(m partition.Member) bool {
+	member := false
+	for _, p := range s.cfg.Placed {
+		if slices.ContainsFunc(p.Members, func(x partition.Member) bool { return x.Peer.ID == m.Peer.ID }) {
+			if member = true; s.lacking(p) > 0 {
+				return true
+			}
+		}
+	}
+	return !member // an operator, in place of all who failed
+}
+
+func (s *StoreOp) fail() {
+	s.done = true
+	for _, o := range s.cfg.Operators {
+		if s.acked[o.Peer.ID] {
+			return // the neutral one keeps it and passes it on
+		}
+	}
+	most := map[protocol.Status]int{}
+	var worst protocol.Stored
+	for _, st := range s.refused {
+		most[st.Status]++
+		if n, m := most[st.Status], most[worst.Status]; worst.Status == 0 || n > m || n == m && st.Status < worst.Status {
+			worst = st
+		}
+	}
+	if worst.Status != protocol.StatusOK {
+		s.err = &RejectedError{Status: worst.Status, Held: Version{worst.Epoch, worst.Sequence}}
+		return
+	}
+	s.err = fmt.Errorf("%w: stored at %d of %d asked", ErrUnreachable, len(s.acked), len(s.w.asks))
+}
