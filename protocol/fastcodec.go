@@ -20,11 +20,19 @@ func AppendPayload(b []byte, p Payload) ([]byte, error) {
 	return append(b, m...), err
 }
 
-// ParsePayload reads b into p with the library; query messages have faster ParseX functions.
+// ParsePayload reads b into p, with the library unless the message parses itself: those with lists of structs do, since the
+// library would allocate many times their length. Query messages have ParseX functions, whose results alias b.
 func ParsePayload[P Payload](b []byte) (p P, err error) {
+	if s, ok := any(&p).(selfParser); ok {
+		r := reader{b: b}
+		s.parse(&r)
+		return p, r.done()
+	}
 	err = Unmarshal(b, &p)
 	return p, err
 }
+
+type selfParser interface{ parse(r *reader) }
 
 func appendArray(b []byte, n int) []byte {
 	if n < 16 {
@@ -126,6 +134,42 @@ func (r *reader) array(want int) {
 	r.extra = n - want
 }
 
+// inner opens an array inside the outermost one; close skips what a later version appended to it.
+func (r *reader) inner(want int) (extra int) {
+	n := r.length()
+	if n < want {
+		r.bad = true
+	}
+	return n - want
+}
+
+func (r *reader) close(extra int) {
+	for range extra {
+		rest, ok := skipValue(r.b, 2)
+		if r.bad || !ok {
+			r.bad = true
+			return
+		}
+		r.b = rest
+	}
+}
+
+// list is the length of a list of at most limit elements; nil is an empty one.
+func (r *reader) list(limit int) int {
+	if len(r.b) > 0 && r.b[0] == 0xc0 {
+		r.b = r.b[1:]
+		return 0
+	}
+	n := r.length()
+	if n > limit {
+		r.bad = true
+	}
+	if r.bad {
+		return 0
+	}
+	return n
+}
+
 func (r *reader) uint() uint64 {
 	c := r.byte1()
 	switch {
@@ -150,12 +194,23 @@ func (r *reader) uint() uint64 {
 	return 0
 }
 
-func (r *reader) byte() byte {
+func (r *reader) byte() byte { return byte(r.below(0xff)) }
+
+// below is an unsigned integer up to limit.
+func (r *reader) below(limit uint64) uint64 {
 	v := r.uint()
-	if v > 0xff {
+	if v > limit {
+		r.bad = true
+		return 0
+	}
+	return v
+}
+
+func (r *reader) addr() (a Addr) {
+	if a.parse(r.bytes()) != nil {
 		r.bad = true
 	}
-	return byte(v)
+	return a
 }
 
 func (r *reader) bool() bool {

@@ -79,3 +79,41 @@ func (Busy) Command() Command { return CmdBusy }
 
 // Command implements Payload.
 func (WrongRange) Command() Command { return CmdWrongRange }
+
+func (m *SubmitSuperNode) parse(r *reader) {
+	r.array(2)
+	n := r.list(2 * MaxAddresses)
+	if n > 0 {
+		m.Addresses = make([]Addr, 0, n)
+	}
+	for range n {
+		m.Addresses = append(m.Addresses, r.addr())
+	}
+	m.Capacity = r.uint()
+}
+
+// maxParts is how many digests are read from one message.
+const maxParts = 16
+
+func (m *Digests) parse(r *reader) {
+	r.array(1)
+	n := r.list(maxParts)
+	if n > 0 {
+		m.Parts = make([]DigestPart, 0, n)
+	}
+	for range n {
+		extra := r.inner(4)
+		p := DigestPart{From: r.uint(), To: r.uint(), Count: r.uint()}
+		if s := r.bytes(); len(s) == len(p.Sum) {
+			p.Sum = [16]byte(s)
+		} else {
+			r.bad = true
+		}
+		r.close(extra)
+		if r.bad {
+			m.Parts = nil
+			return
+		}
+		m.Parts = append(m.Parts, p)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/vmihailenco/msgpack/v5"
 )
@@ -38,10 +39,14 @@ func Marshal(v any) ([]byte, error) {
 }
 
 // Unmarshal is the only place where MessagePack from outside is decoded. Its shape is checked against its length before the
-// decoder sees a byte. Fields that a later version appended are skipped.
+// decoder sees a byte. Fields that a later version appended are skipped. v is a pointer.
 func Unmarshal(b []byte, v any) (err error) {
 	if err := checkShape(b); err != nil {
 		return err
+	}
+	b, ok := fit(b, reflect.TypeOf(v).Elem())
+	if !ok {
+		return fmt.Errorf("%w: too few fields", ErrPayload)
 	}
 	// The library is not ours: a panic of its on odd input must cost one message, not the node.
 	defer func() {

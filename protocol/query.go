@@ -201,6 +201,9 @@ func ParseRecordList(b []byte) (m RecordList, err error) {
 	n := r.length()
 	for range n {
 		rec := r.bytes()
+		if len(rec) < minRecord || len(rec) > MaxRecord {
+			r.bad = true // also keeps a short message from asking for a long list
+		}
 		if r.bad {
 			break
 		}

@@ -46,6 +46,7 @@ const (
 
 	recordVersion = 1
 	recordHead    = 108
+	minRecord     = recordHead + 2 + 64
 	flagTombstone = 1
 	recordContext = "culvert 1 record\x00"
 )
@@ -79,7 +80,7 @@ type Record struct {
 
 // ParseRecord reads a record and aliases b, which must not change afterwards.
 func ParseRecord(b []byte) (*Record, error) {
-	if len(b) > MaxRecord || len(b) < recordHead+2+64 {
+	if len(b) > MaxRecord || len(b) < minRecord {
 		return nil, fmt.Errorf("%w: %d bytes", ErrRecord, len(b))
 	}
 	if b[0] != recordVersion || b[1] == 0 || Table(b[1]) >= TableEnd || b[2]&^flagTombstone != 0 || b[3] > MaxLookups {

@@ -57,3 +57,34 @@ func (ForwardedTunnelOpened) Command() Command { return CmdForwardedTunnelOpened
 
 // Command implements Payload.
 func (RelayJoin) Command() Command { return CmdRelayJoin }
+
+// maxCandidatesRead is more than a message of today holds, and little enough to keep what is allocated near what was sent.
+const maxCandidatesRead = 2 * MaxCandidates
+
+func (m *TunnelRequest) parse(r *reader) {
+	r.array(7)
+	m.Device, m.Port, m.Protocol = r.id(), uint16(r.below(0xffff)), Transport(r.byte())
+	m.Candidates = r.candidates()
+	m.Token, m.Relay, m.RelayAddr = r.hash(), r.id(), r.addr()
+}
+
+func (m *TunnelOpened) parse(r *reader) {
+	r.array(3)
+	m.Status, m.Candidates, m.Request = Status(r.byte()), r.candidates(), r.hash()
+}
+
+func (r *reader) candidates() (l []Candidate) {
+	n := r.list(maxCandidatesRead)
+	if n > 0 {
+		l = make([]Candidate, 0, n)
+	}
+	for range n {
+		extra := r.inner(4)
+		l = append(l, Candidate{CandidateKind(r.byte()), Transport(r.byte()), r.addr(), uint32(r.below(1<<32 - 1))})
+		r.close(extra)
+		if r.bad {
+			return nil
+		}
+	}
+	return l
+}
