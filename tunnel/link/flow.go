@@ -23,8 +23,9 @@ type Flow struct {
 	mu       sync.Mutex
 	readable sync.Cond
 	writable sync.Cond
-	err      error // the flow is over
-	waiting  bool  // for the device; counted in link.pending
+	err      error  // the flow is over
+	onEnd    func() // told once when the flow breaks
+	waiting  bool   // for the device; counted in link.pending
 	opened   bool
 
 	recv     []byte // bytes that nobody has read
@@ -157,6 +158,28 @@ func (f *Flow) Close() {
 	f.finish(io.ErrClosedPipe)
 }
 
+// OnBreak has fn called when the flow ends in another way than both directions in order; at once if it has.
+func (f *Flow) OnBreak(fn func()) {
+	f.mu.Lock()
+	if f.err == nil {
+		f.onEnd = fn
+		fn = nil
+	} else if f.err == io.EOF {
+		fn = nil
+	}
+	f.mu.Unlock()
+	if fn != nil {
+		fn()
+	}
+}
+
+// Err is why the flow is over: nil while it lives, io.EOF after both directions' orderly end.
+func (f *Flow) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
 // answered takes the flow off the count of those whose device is awaited.
 func (f *Flow) answered() {
 	f.mu.Lock()
@@ -189,12 +212,17 @@ func (f *Flow) finish(err error) bool {
 		f.stage = bulkFailed
 	}
 	b := f.bulk
+	onEnd := f.onEnd
+	f.onEnd = nil
 	f.readable.Broadcast()
 	f.writable.Broadcast()
 	f.mu.Unlock()
 	if b != nil {
 		b.close()
 		f.link.bulks.Add(-1)
+	}
+	if onEnd != nil && err != io.EOF {
+		onEnd()
 	}
 	f.answered()
 	f.link.forget(f)

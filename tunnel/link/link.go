@@ -71,8 +71,8 @@ type Config struct {
 	Local   protocol.ID
 	Node    []byte        // this side's Node record
 	Request protocol.Hash // on which the link rests; the accepting side learns it from Admit
-	Role    Role
-	Dialler bool // of the connection: says HELLO first, dials flows' own connections
+	Role    Role          // zero on the accepting side: the other one than the peer's
+	Dialler bool          // of the connection: says HELLO first, dials flows' own connections
 	// Admit decides on the peer's HELLO: certified, not revoked, the right role, the request known and unspent. A later HELLO
 	// of a living link comes with renewal set: then only the certificate is new.
 	Admit func(h Hello, renewal bool) (*protocol.CertifiedNode, error)
@@ -231,6 +231,9 @@ func (l *Link) hearHello() ([]byte, error) {
 
 // admit has a HELLO judged and holds its record to the key that TLS proved.
 func (l *Link) admit(h Hello, renewal bool) (*protocol.CertifiedNode, error) {
+	if l.cfg.Role == 0 {
+		l.cfg.Role = RoleUser + RoleTunnel - h.Role
+	}
 	if h.Role == l.cfg.Role || l.cfg.Dialler && h.Request != l.cfg.Request {
 		return nil, &RefusedError{Reason: ReasonRequest}
 	}
@@ -259,6 +262,9 @@ func (l *Link) Peer() *protocol.CertifiedNode {
 
 // Local is the membership on this side.
 func (l *Link) Local() protocol.ID { return l.cfg.Local }
+
+// Role is this side's.
+func (l *Link) Role() Role { return l.cfg.Role }
 
 // Number names the link in its flows' IDs.
 func (l *Link) Number() [8]byte { return l.number }
@@ -290,10 +296,29 @@ func (l *Link) Unused() time.Duration {
 	return time.Since(l.start) - time.Duration(l.used.Load())
 }
 
+// Silence is for how long the peer has not been heard.
+func (l *Link) Silence() time.Duration { return time.Since(l.start) - time.Duration(l.heard.Load()) }
+
+// ResetIdle resets the flows in which no byte has moved for limit, and returns how many they were.
+func (l *Link) ResetIdle(limit time.Duration) int {
+	var idle []*Flow
+	l.mu.Lock()
+	for _, f := range l.flows {
+		if f.Idle() >= limit {
+			idle = append(idle, f)
+		}
+	}
+	l.mu.Unlock()
+	for _, f := range idle {
+		f.Reset(ReasonIdle, "")
+	}
+	return len(idle)
+}
+
 // Renew shows the peer this side's renewed certificate.
 func (l *Link) Renew(record []byte) {
 	h := Hello{Role: l.cfg.Role, Request: l.cfg.Request, Node: record}
-	l.control(Header{Type: FrameHello}, h.Append(nil))
+	l.endOn(l.control(Header{Type: FrameHello}, h.Append(nil)))
 }
 
 // Done is closed when the link has ended.
@@ -309,7 +334,7 @@ func (l *Link) Err() error {
 // Close tells the peer why and ends the link and its flows. It does not wait: see Wait.
 func (l *Link) Close(reason Reason) {
 	if l.Err() == nil {
-		l.control(Header{Type: FrameGoAway}, AppendReason(nil, reason, ""))
+		_ = l.control(Header{Type: FrameGoAway}, AppendReason(nil, reason, ""))
 		l.out.drain(500 * time.Millisecond)
 	}
 	l.end(ErrClosed)

@@ -1,0 +1,330 @@
+package tunnel
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"culvert/protocol"
+	"culvert/tunnel/link"
+)
+
+// Limits of a manager. Zero fields take the defaults.
+type Limits struct {
+	Tunnels       int // that this node's users may hold, 16,384
+	Connections   int // at once through one of them, 4,096
+	Links         int // of one peer to this node, 16
+	PeerFlows     int // that this node serves one peer, 16,384
+	DomainFlows   int // that this node serves one domain, 32,768
+	Requests      int // that wait for their link, 4,096
+	PeerRequests  int // of one peer, 32
+	Introductions int // dials to relays and back to requesters at once, 64
+}
+
+// Config of a manager. Everything a zero value is not said of must be given.
+type Config struct {
+	Resolver Resolver
+	Locator  Locator
+	Signaler Signaler
+
+	Now     func() time.Time       // the mesh's time; time.Now
+	Rand    io.Reader              // crypto/rand
+	Revoked func(protocol.ID) bool // node revoked or its domain banned; nil: none
+	Routes  []Route                // that this node takes; all
+	Port    uint16                 // on which node listens for links; 0: none is offered
+	// Reachable are addresses at which others have reached this node's TCP port, beyond its interfaces' public ones.
+	Reachable func() []netip.AddrPort
+	// Public tells addresses for the direct route from those of a location; Public.
+	Public func(netip.Addr) bool
+	// DialNode connects to nodes and relays; a net.Dialer.
+	DialNode func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	// DialDevice connects to devices, after the guard; a net.Dialer.
+	DialDevice func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+
+	Limits       Limits
+	LinkLimits   link.Limits
+	Timing       link.Timing
+	PromoteAfter int64         // bytes, see link.Config
+	IdleFlow     time.Duration // a connection without a byte, 2 h; negative: never
+	IdleLink     time.Duration // a link without flows and tunnels, 60 s
+	OpenTimeout  time.Duration // of a race, 15 s
+	Retry        time.Duration // for a better route while a worse one is in use, 30 s
+}
+
+// Manager opens tunnels for this machine's programs and serves those of others, in all its memberships.
+type Manager struct {
+	cfg     Config
+	dialer  *dialer
+	started time.Time
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	counts  counters
+	intro   chan struct{} // places for introductions
+
+	mu         sync.Mutex
+	closed     bool
+	identities map[protocol.ID]*member
+	links      map[*link.Link]*entry
+	dialling   map[linkKey]*dialling
+	tunnels    map[string]*Tunnel
+	expected   map[protocol.Hash]*expectation
+	served     map[servedKey]*Served
+	flows      map[protocol.ID]int // served now, by peer
+	domains    map[protocol.Domain]int
+	asked      map[protocol.ID]int // requests under way, by peer
+	changed    chan struct{}       // closed and replaced when an expectation is added
+}
+
+// member is an identity with what is made from it once.
+type member struct {
+	Identity
+	cert tls.Certificate
+}
+
+// New starts a manager without identities.
+func New(cfg Config) (*Manager, error) {
+	if cfg.Resolver == nil || cfg.Locator == nil || cfg.Signaler == nil {
+		return nil, errors.New("tunnel: resolver, locator and signaler must be given")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Revoked == nil {
+		cfg.Revoked = func(protocol.ID) bool { return false }
+	}
+	if cfg.Public == nil {
+		cfg.Public = Public
+	}
+	if len(cfg.Routes) == 0 {
+		cfg.Routes = Routes()
+	}
+	if cfg.DialNode == nil {
+		var d net.Dialer
+		cfg.DialNode = func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
+			return d.DialContext(ctx, "tcp", a.String())
+		}
+	}
+	l := &cfg.Limits
+	for _, f := range []struct {
+		v *int
+		d int
+	}{{&l.Tunnels, 16384}, {&l.Connections, 4096}, {&l.Links, 16}, {&l.PeerFlows, 16384}, {&l.DomainFlows, 32768},
+		{&l.Requests, 4096}, {&l.PeerRequests, 32}, {&l.Introductions, 64}} {
+		*f.v = cmp.Or(*f.v, f.d)
+	}
+	cfg.IdleFlow = cmp.Or(cfg.IdleFlow, 2*time.Hour)
+	cfg.IdleLink = cmp.Or(cfg.IdleLink, time.Minute)
+	cfg.OpenTimeout = cmp.Or(cfg.OpenTimeout, 15*time.Second)
+	cfg.Retry = cmp.Or(cfg.Retry, 30*time.Second)
+	m := &Manager{
+		cfg: cfg, dialer: newDialer(cfg.Locator, cfg.Now), started: time.Now(), intro: make(chan struct{}, l.Introductions),
+		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
+		dialling: make(map[linkKey]*dialling), tunnels: make(map[string]*Tunnel),
+		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served),
+		flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int), asked: make(map[protocol.ID]int), changed: make(chan struct{}),
+	}
+	if cfg.DialDevice != nil {
+		m.dialer.dial = cfg.DialDevice
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.wg.Go(m.sweepLoop)
+	return m, nil
+}
+
+// AddIdentity takes a membership in, or its renewed certificate, which peers of live links are shown.
+func (m *Manager) AddIdentity(id Identity) error {
+	if id.Key == nil || id.Node == nil || id.Trust == nil {
+		return errors.New("tunnel: identity wants key, certificate and trust")
+	}
+	if id.Key.Public() != id.Node.Signing {
+		return fmt.Errorf("tunnel: certificate of %s is not for this key", id.Node.ID)
+	}
+	cert, err := link.Certificate(id.Key)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return ErrClosed
+	}
+	m.identities[id.Node.ID] = &member{Identity: id, cert: cert}
+	var renew []*link.Link
+	for l := range m.links {
+		if l.Local() == id.Node.ID {
+			renew = append(renew, l)
+		}
+	}
+	m.mu.Unlock()
+	for _, l := range renew {
+		l.Renew(id.Node.Record)
+	}
+	return nil
+}
+
+// RemoveIdentity ends a membership's tunnels and links.
+func (m *Manager) RemoveIdentity(id protocol.ID) {
+	m.mu.Lock()
+	delete(m.identities, id)
+	m.mu.Unlock()
+	for _, t := range m.tunnelsWhere(func(t *Tunnel) bool { return t.local == id }) {
+		t.Close()
+	}
+	m.closeLinks(link.ReasonClosing, func(e *entry) bool { return e.link.Local() == id })
+}
+
+func (m *Manager) member(id protocol.ID) (*member, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if me, ok := m.identities[id]; ok {
+		return me, nil
+	}
+	return nil, ErrNoMembership
+}
+
+// inDomain is the membership of a domain; with a zero domain the only one there is.
+func (m *Manager) inDomain(d protocol.Domain) (*member, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var found *member
+	for id, me := range m.identities {
+		if id.Domain() == d || d == 0 && len(m.identities) == 1 {
+			found = me
+		}
+	}
+	if found == nil {
+		return nil, ErrNoMembership
+	}
+	return found, nil
+}
+
+// CloseWhere ends what is shared with the peers for which gone reports true: revoked nodes, banned domains. It returns how
+// many links that were.
+func (m *Manager) CloseWhere(gone func(peer protocol.ID) bool) int {
+	m.mu.Lock()
+	for h, x := range m.expected {
+		if gone(x.peer) {
+			delete(m.expected, h)
+		}
+	}
+	var mine []protocol.ID
+	for id := range m.identities {
+		if gone(id) {
+			mine = append(mine, id)
+		}
+	}
+	m.mu.Unlock()
+	for _, t := range m.tunnelsWhere(func(t *Tunnel) bool { return slices.Contains(mine, t.local) }) {
+		t.Close()
+	}
+	return m.closeLinks(link.ReasonRevoked, func(e *entry) bool {
+		return gone(e.link.Peer().ID) || slices.Contains(mine, e.link.Local())
+	})
+}
+
+func (m *Manager) closeLinks(why link.Reason, which func(*entry) bool) int {
+	m.mu.Lock()
+	var out []*link.Link
+	for l, e := range m.links {
+		if which(e) {
+			out = append(out, l)
+		}
+	}
+	m.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, l := range out {
+		wg.Go(func() { l.Close(why) })
+	}
+	wg.Wait()
+	return len(out)
+}
+
+// spawn runs fn in a goroutine that Close waits for; false after Close.
+func (m *Manager) spawn(fn func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return false
+	}
+	m.wg.Go(fn)
+	return true
+}
+
+// Close ends everything and waits for it.
+func (m *Manager) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	for _, t := range m.tunnelsWhere(func(*Tunnel) bool { return true }) {
+		t.Close()
+	}
+	m.cancel()
+	m.closeLinks(link.ReasonClosing, func(*entry) bool { return true })
+	m.wg.Wait()
+	return nil
+}
+
+// sweepLoop looks after what ends with time.
+func (m *Manager) sweepLoop() {
+	tick := time.NewTicker(min(m.cfg.IdleLink/4, m.cfg.Retry/4, 5*time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-tick.C:
+			m.sweep()
+		}
+	}
+}
+
+func (m *Manager) sweep() {
+	now := m.cfg.Now()
+	m.mu.Lock()
+	for h, x := range m.expected {
+		if time.Since(x.since) > expectFor {
+			delete(m.expected, h)
+		}
+	}
+	var all []*entry
+	for _, e := range m.links {
+		all = append(all, e)
+	}
+	m.forgetServedLocked(now)
+	m.mu.Unlock()
+	var ends sync.WaitGroup
+	for _, e := range all {
+		why := link.ReasonNone
+		peer := e.link.Peer()
+		switch {
+		case !now.Before(peer.Expires):
+			why = link.ReasonExpired
+		case m.cfg.Revoked(peer.ID) || m.cfg.Revoked(e.link.Local()):
+			why = link.ReasonRevoked
+		case m.unused(e):
+			why = link.ReasonIdle
+		}
+		if why != link.ReasonNone {
+			ends.Go(func() { e.link.Close(why) })
+		} else if m.cfg.IdleFlow > 0 {
+			e.link.ResetIdle(m.cfg.IdleFlow)
+		}
+	}
+	ends.Wait()
+	for _, t := range m.tunnelsWhere(func(t *Tunnel) bool { return t.wantsBetter(time.Now()) }) {
+		m.spawn(func() { t.improve(m.ctx) })
+	}
+}
