@@ -1,0 +1,200 @@
+package messages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"culvert/bench/measure"
+	"culvert/bench/proc"
+	"culvert/protocol"
+	"culvert/protocol/carrier"
+)
+
+// Window is how many requests are under way.
+const Window = 64
+
+// Size says how large the world is that is measured.
+type Size struct {
+	Peers   int // in the cells with many
+	Records int // of each table
+}
+
+// Full is the size of a real run.
+var Full = Size{Peers: 1000, Records: 10_000}
+
+// Parts are the processes that cells talk to.
+func Parts() map[string]proc.Part {
+	return map[string]proc.Part{"messages-bare": Bare, "messages-node": Node}
+}
+
+// Bench is the servers and the load's side of all cells.
+type Bench struct {
+	size     Size
+	dir      string
+	children []*proc.Child
+	conn     *carrier.UDP
+	w        *world
+	peer     protocol.Peer
+	bare     bareAt
+	askers   map[string]asker
+}
+
+// Start starts the servers and opens the sessions.
+func Start(ctx context.Context, size Size) (*Bench, error) {
+	b := &Bench{size: size, askers: make(map[string]asker)}
+	if err := b.start(ctx); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+func (b *Bench) start(ctx context.Context) (err error) {
+	if b.dir, err = os.MkdirTemp("", "culvert-bench-"); err != nil {
+		return err
+	}
+	if b.conn, err = carrier.ListenUDP(loopback); err != nil {
+		return err
+	}
+	if err := b.child(ctx, "messages-bare", b.size.Peers, &b.bare); err != nil {
+		return err
+	}
+	var at netip.AddrPort
+	if err := b.child(ctx, "messages-node", nodeArg{Records: b.size.Records, Dir: b.dir}, &at); err != nil {
+		return err
+	}
+	if b.w, err = newWorld(time.Now()); err != nil {
+		return err
+	}
+	if b.peer, err = b.w.serverPeer(at); err != nil {
+		return err
+	}
+	if err := b.references(); err != nil {
+		return err
+	}
+	if err := b.nodes(); err != nil {
+		return err
+	}
+	for name, a := range b.askers {
+		if err := warm(ctx, b.conn, a, max(Window, b.size.Peers)); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (b *Bench) child(ctx context.Context, part string, arg, at any) error {
+	c, err := proc.Start(ctx, part, arg, at)
+	if err == nil {
+		b.children = append(b.children, c)
+	}
+	return err
+}
+
+// references makes the load of the bare echoes.
+func (b *Bench) references() error {
+	pairs, err := sealedPairs(b.size.Peers)
+	if err != nil {
+		return err
+	}
+	side, _, err := publicSides()
+	if err != nil {
+		return err
+	}
+	b.askers[plainEcho] = &plainAsker{to: b.bare.Plain}
+	b.askers[sealedOne] = &sealedAsker{to: b.bare.Sealed, pairs: pairs[:1]}
+	b.askers[sealedMany] = &sealedAsker{to: b.bare.Sealed, pairs: pairs}
+	b.askers[publicEcho] = &publicAsker{to: b.bare.Public, side: side}
+	return nil
+}
+
+// nodes makes the load that speaks culvert.
+func (b *Bench) nodes() error {
+	var members []*node
+	var ids []protocol.ID
+	for i := range b.size.Peers {
+		m, err := b.w.member("peer", i)
+		if err != nil {
+			return err
+		}
+		members, ids = append(members, m), append(ids, m.id)
+	}
+	with, err := b.w.newEndpoint(true, 2, members...)
+	if err != nil {
+		return err
+	}
+	without, err := b.w.newEndpoint(false, 3, members[0])
+	if err != nil {
+		return err
+	}
+	var nodes getNode
+	var places getTunnelNodes
+	for i := range b.size.Records {
+		p, err := pair("record", i)
+		if err != nil {
+			return err
+		}
+		nodes.ids = append(nodes.ids, protocol.NodeID(domain, p.Signing.Public()))
+		if i%perLocation == 0 && i+perLocation <= b.size.Records {
+			places.keys = append(places.keys, location(i/perLocation))
+		}
+	}
+	b.askers[pingOne] = newNodeAsker(with, ids[:1], b.peer, ping{})
+	b.askers[pingMany] = newNodeAsker(with, ids, b.peer, ping{})
+	b.askers[pingSigned] = newNodeAsker(without, ids[:1], b.peer, ping{})
+	b.askers[lookupNode] = newNodeAsker(with, ids[:1], b.peer, nodes)
+	b.askers[lookupTunnels] = newNodeAsker(with, ids[:1], b.peer, places)
+	return nil
+}
+
+const (
+	plainEcho     = "plain UDP echo"
+	sealedOne     = "bare AES-256-GCM echo, 1 peer"
+	sealedMany    = "bare AES-256-GCM echo, 1,000 peers"
+	publicEcho    = "bare Ed25519+X25519 echo"
+	pingOne       = "culvert Ping in a session, 1 peer"
+	pingMany      = "culvert Ping in sessions, 1,000 peers"
+	pingSigned    = "culvert Ping, signed (sessions off)"
+	lookupNode    = "culvert GetNode of 10,000"
+	lookupTunnels = "culvert GetTunnelNodes of 10,000"
+)
+
+// Group is the table of round trips.
+func (b *Bench) Group() measure.Group {
+	g := measure.Group{
+		Title: "round trips",
+		Notes: "one server process, one load process, one socket and one loop each; 64 requests under way; lookups warm from SQLite, in a session;\n" +
+			"sealed and plain echo 200 bytes, Ed25519+X25519 echo and signed Ping 276 bytes",
+	}
+	for _, c := range [][2]string{
+		{plainEcho, ""}, {sealedOne, plainEcho}, {pingOne, sealedOne}, {sealedMany, plainEcho}, {pingMany, sealedMany},
+		{publicEcho, plainEcho}, {pingSigned, publicEcho}, {lookupNode, sealedOne}, {lookupTunnels, sealedOne},
+	} {
+		a := b.askers[c[0]]
+		g.Cells = append(g.Cells, measure.Cell{
+			Name: c[0], Unit: "/s", Reference: c[1],
+			Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
+				return drive(ctx, b.conn, a, Window, d)
+			},
+		})
+	}
+	return g
+}
+
+// Close ends the servers.
+func (b *Bench) Close() error {
+	var errs []error
+	for _, c := range b.children {
+		errs = append(errs, c.Close())
+	}
+	if b.conn != nil {
+		errs = append(errs, b.conn.Close())
+	}
+	if b.dir != "" {
+		errs = append(errs, os.RemoveAll(b.dir))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,168 @@
+package messages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"culvert/bench/measure"
+	"culvert/protocol/carrier"
+)
+
+const (
+	batch = 64
+	// answers are taken fewer at a time than there are requests under way, so that the server has work meanwhile.
+	answers = 16
+	room    = 1500
+	// silence is after how long without any datagram the load looks for what was lost.
+	silence = 250 * time.Millisecond
+	// warmLimit is for how long the first answers may take.
+	warmLimit = 20 * time.Second
+	// drain is for how long answers are waited for after a run.
+	drain = time.Second
+)
+
+// asker makes requests and recognises their answers. One loop uses it.
+type asker interface {
+	// ask puts one more request into the outbox.
+	ask(now time.Time) error
+	// answer takes one datagram and reports how many requests it completed. Bytes that are no answer are an error.
+	answer(now time.Time, m *carrier.Message) (int, error)
+	// overdue is called after a silence and reports how many requests will never be answered.
+	overdue(now time.Time) int
+	// abandon forgets what is under way: an answer that comes later counts for nothing.
+	abandon()
+	// flush writes the outbox.
+	flush(c carrier.Conn) error
+}
+
+// buffers are n messages to read into.
+func buffers(n int) []carrier.Message {
+	ms := make([]carrier.Message, n)
+	for i := range ms {
+		ms[i].Buf = make([]byte, room)
+	}
+	return ms
+}
+
+// drive keeps window requests under way for d and returns the answers a second.
+func drive(ctx context.Context, conn *carrier.UDP, a asker, window int, d time.Duration) (measure.Sample, error) {
+	l := load{conn: conn, a: a, ms: buffers(answers)}
+	defer a.abandon()
+	start := time.Now()
+	now, end := start, start.Add(d)
+	for now.Before(end) {
+		if err := l.step(ctx, now, window, min(silence, end.Sub(now)+time.Millisecond)); err != nil {
+			return measure.Sample{}, err
+		}
+		now = time.Now()
+	}
+	s := measure.Sample{Value: float64(l.done) / now.Sub(start).Seconds()}
+	for deadline := now.Add(drain); l.open > 0 && now.Before(deadline); now = time.Now() {
+		if err := l.step(ctx, now, 0, silence); err != nil {
+			return s, err
+		}
+	}
+	s.Lost = uint64(l.lost + l.open)
+	return s, nil
+}
+
+// warm has n requests answered before anything is measured: sessions are open then, certificates known, records in memory.
+func warm(ctx context.Context, conn *carrier.UDP, a asker, n int) error {
+	l := load{conn: conn, a: a, ms: buffers(answers)}
+	defer a.abandon()
+	now := time.Now()
+	for deadline := now.Add(warmLimit); l.done < n; now = time.Now() {
+		if now.After(deadline) {
+			return fmt.Errorf("%d of %d requests answered, %d lost, in %v", l.done, n, l.lost, warmLimit)
+		}
+		if err := l.step(ctx, now, min(batch, n-l.done), silence); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type load struct {
+	conn *carrier.UDP
+	a    asker
+	ms   []carrier.Message
+
+	open int // requests under way
+	done int
+	lost int
+}
+
+// step fills the window, writes, and takes what has been answered.
+func (l *load) step(ctx context.Context, now time.Time, window int, wait time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for ; l.open < window; l.open++ {
+		if err := l.a.ask(now); err != nil {
+			return err
+		}
+	}
+	return l.exchange(now, wait)
+}
+
+// exchange writes what is to be written and takes one batch of answers.
+func (l *load) exchange(now time.Time, wait time.Duration) error {
+	if err := l.a.flush(l.conn); err != nil {
+		return err
+	}
+	if err := l.conn.Socket().SetReadDeadline(now.Add(wait)); err != nil {
+		return fmt.Errorf("wait for answers: %w", err)
+	}
+	n, err := l.conn.ReadBatch(l.ms)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if wait == silence {
+			gone := l.a.overdue(time.Now())
+			l.open, l.lost = l.open-gone, l.lost+gone
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read answers: %w", err)
+	}
+	now = time.Now()
+	for i := range l.ms[:n] {
+		k, err := l.a.answer(now, &l.ms[i])
+		if err != nil {
+			return err
+		}
+		l.open, l.done = l.open-k, l.done+k
+	}
+	return nil
+}
+
+// outbox is a batch of datagrams in buffers that are reused.
+type outbox struct{ ms []carrier.Message }
+
+// next is a buffer for one more datagram.
+func (o *outbox) next() *carrier.Message {
+	if len(o.ms) < cap(o.ms) {
+		o.ms = o.ms[:len(o.ms)+1]
+	} else {
+		o.ms = append(o.ms, carrier.Message{})
+	}
+	m := &o.ms[len(o.ms)-1]
+	if m.Buf == nil {
+		m.Buf = make([]byte, room)
+	}
+	return m
+}
+
+func (o *outbox) flush(c carrier.Conn) error {
+	if len(o.ms) == 0 {
+		return nil
+	}
+	_, err := c.WriteBatch(o.ms)
+	o.ms = o.ms[:0]
+	if err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+package messages
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"culvert/protocol"
+	"culvert/protocol/carrier"
+	"culvert/protocol/endpoint"
+)
+
+// callTimeout ends a call that nobody answers; attempts are repeated before.
+const callTimeout = 5 * time.Second
+
+// question is one kind of request: number n of it, and what must come back.
+type question interface {
+	payload(b []byte, n int) (protocol.Command, []byte)
+	check(v *protocol.Verified, n int) error
+}
+
+// nodeAsker asks through an endpoint, as a node does, as one of its identities in turn.
+type nodeAsker struct {
+	sender
+	e      *endpoint.Endpoint
+	locals []protocol.ID
+	peer   protocol.Peer
+	q      question
+
+	asked   int
+	open    map[endpoint.CallID]int
+	ev      endpoint.Event
+	evs     []endpoint.Event
+	scratch []byte
+}
+
+func newNodeAsker(e *endpoint.Endpoint, locals []protocol.ID, peer protocol.Peer, q question) *nodeAsker {
+	return &nodeAsker{e: e, locals: locals, peer: peer, q: q, open: make(map[endpoint.CallID]int, batch)}
+}
+
+func (a *nodeAsker) ask(now time.Time) error {
+	cmd, p := a.q.payload(a.scratch[:0], a.asked)
+	id, err := a.e.Call(now, a.locals[a.asked%len(a.locals)], a.peer, cmd, p, callTimeout, &a.Outbox)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", cmd, err)
+	}
+	a.scratch = p
+	a.open[id] = a.asked
+	a.asked++
+	return nil
+}
+
+func (a *nodeAsker) answer(now time.Time, m *carrier.Message) (int, error) {
+	a.e.Receive(now, m.Addr, m.Buf[:m.N], &a.ev, &a.Outbox)
+	if a.ev.Kind != endpoint.EventCallDone {
+		return 0, nil // an opening, a hint, or an answer that came twice
+	}
+	n, ok := a.open[a.ev.Call]
+	if !ok {
+		return 0, nil
+	}
+	delete(a.open, a.ev.Call)
+	return 1, a.q.check(&a.ev.Verified, n)
+}
+
+func (a *nodeAsker) overdue(now time.Time) (gone int) {
+	a.evs = a.e.Tick(now, a.evs[:0], &a.Outbox)
+	for i := range a.evs {
+		if _, ok := a.open[a.evs[i].Call]; ok && a.evs[i].Kind == endpoint.EventCallFailed {
+			delete(a.open, a.evs[i].Call)
+			gone++
+		}
+	}
+	return gone
+}
+
+func (a *nodeAsker) abandon() {
+	for id := range a.open {
+		a.e.Cancel(id)
+	}
+	clear(a.open)
+}
+
+// errAnswer is an answer that is not the one to the question.
+var errAnswer = errors.New("answer does not fit the question")
+
+func wrong(v *protocol.Verified, err error) error {
+	return fmt.Errorf("%w: %s, %d bytes: %w", errAnswer, v.Command, len(v.Payload), err)
+}
+
+// ping asks for a sign of life.
+type ping struct{}
+
+func (ping) payload(b []byte, _ int) (protocol.Command, []byte) {
+	return protocol.CmdPing, protocol.Ping{}.AppendPayload(b)
+}
+
+func (ping) check(v *protocol.Verified, _ int) error {
+	m, err := protocol.ParsePong(v.Payload)
+	if err != nil || v.Command != protocol.CmdPong || m.Time == 0 {
+		return wrong(v, err)
+	}
+	return nil
+}
+
+// getNode asks for certificates in turn.
+type getNode struct{ ids []protocol.ID }
+
+// stride visits a table in an order that is not the one it was written in; it has no factor in common with round numbers.
+const stride = 7919
+
+func (q getNode) id(n int) protocol.ID { return q.ids[n*stride%len(q.ids)] }
+
+func (q getNode) payload(b []byte, n int) (protocol.Command, []byte) {
+	return protocol.CmdGetNode, protocol.GetNode{ID: q.id(n)}.AppendPayload(b)
+}
+
+func (q getNode) check(v *protocol.Verified, n int) error {
+	m, err := protocol.ParseNode(v.Payload)
+	if err != nil || v.Command != protocol.CmdNode {
+		return wrong(v, err)
+	}
+	if r, err := protocol.ParseRecord(m.Record); err != nil || r.Owner != q.id(n) {
+		return wrong(v, err)
+	}
+	return nil
+}
+
+// getTunnelNodes asks who is at a location, in turn.
+type getTunnelNodes struct{ keys []protocol.Hash }
+
+func (q getTunnelNodes) key(n int) protocol.Hash { return q.keys[n*stride%len(q.keys)] }
+
+func (q getTunnelNodes) payload(b []byte, n int) (protocol.Command, []byte) {
+	return protocol.CmdGetTunnelNodes, protocol.GetTunnelNodes{Location: protocol.NewID(domain, q.key(n))}.AppendPayload(b)
+}
+
+func (q getTunnelNodes) check(v *protocol.Verified, n int) error {
+	m, err := protocol.ParseRecordList(v.Payload)
+	if err != nil || v.Command != protocol.CmdTunnelNodes || len(m.Records) != perLocation {
+		return wrong(v, err)
+	}
+	for _, raw := range m.Records {
+		r, err := protocol.ParseRecord(raw)
+		if err != nil || !r.HasKey(protocol.NewID(domain, q.key(n))) {
+			return wrong(v, err)
+		}
+	}
+	return nil
+}

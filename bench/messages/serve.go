@@ -1,0 +1,121 @@
+package messages
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+
+	"culvert/protocol/carrier"
+)
+
+// loopback is where everything here listens.
+var loopback = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
+
+// responder answers one datagram into out, or leaves out.N zero.
+type responder func(in []byte, out *carrier.Message)
+
+// serveEcho answers on conn until it is closed.
+func serveEcho(conn carrier.Conn, respond responder) error {
+	ms := buffers(batch)
+	var out outbox
+	for {
+		n, err := conn.ReadBatch(ms)
+		if err != nil {
+			return endOf(err)
+		}
+		for i := range ms[:n] {
+			m := out.next()
+			m.Addr, m.N = ms[i].Addr, 0
+			if respond(ms[i].Buf[:ms[i].N], m); m.N == 0 {
+				out.ms = out.ms[:len(out.ms)-1]
+			}
+		}
+		if err := out.flush(conn); err != nil {
+			return endOf(err)
+		}
+	}
+}
+
+// endOf is nil for a socket that its owner closed.
+func endOf(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// serving is a set of sockets, each with its loop.
+type serving struct {
+	wg    sync.WaitGroup
+	conns []*carrier.UDP
+	mu    sync.Mutex
+	err   error
+}
+
+// add listens and runs loop on the socket.
+func (s *serving) add(loop func(*carrier.UDP) error) (netip.AddrPort, error) {
+	c, err := carrier.ListenUDP(loopback)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	s.conns = append(s.conns, c)
+	s.wg.Go(func() {
+		err := loop(c)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.err = errors.Join(s.err, err)
+	})
+	return c.LocalAddr(), nil
+}
+
+func (s *serving) close() error {
+	for _, c := range s.conns {
+		_ = c.Close()
+	}
+	s.wg.Wait()
+	return s.err
+}
+
+// bareAt is where the references are served.
+type bareAt struct {
+	Plain, Sealed, Public netip.AddrPort
+}
+
+// Bare is the part that serves the references; its argument is the number of peers.
+func Bare(ctx context.Context, arg json.RawMessage, ready func(any) error) (err error) {
+	var peers int
+	if err := json.Unmarshal(arg, &peers); err != nil {
+		return err
+	}
+	pairs, err := sealedPairs(peers)
+	if err != nil {
+		return err
+	}
+	_, public, err := publicSides()
+	if err != nil {
+		return err
+	}
+	var s serving
+	defer func() { err = errors.Join(err, s.close()) }()
+	var at bareAt
+	for _, e := range []struct {
+		at *netip.AddrPort
+		r  responder
+	}{
+		{&at.Plain, func(in []byte, out *carrier.Message) { out.N = copy(out.Buf, in) }},
+		{&at.Sealed, (&sealedEcho{pairs: pairs}).respond},
+		{&at.Public, public.respond},
+	} {
+		if *e.at, err = s.add(func(c *carrier.UDP) error { return serveEcho(c, e.r) }); err != nil {
+			return err
+		}
+	}
+	if err := ready(at); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}

@@ -1,0 +1,83 @@
+package report
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Machine is where the run took place.
+type Machine struct {
+	CPU    string `json:"cpu"`
+	Cores  int    `json:"cores"`
+	OS     string `json:"os"`
+	Arch   string `json:"arch"`
+	Kernel string `json:"kernel"`
+	Go     string `json:"go"`
+	Load   string `json:"load"` // averages over 1, 5 and 15 minutes before the run
+}
+
+// ThisMachine describes the machine as far as it tells.
+func ThisMachine(ctx context.Context) Machine {
+	return Machine{
+		CPU: cpu(), Cores: runtime.NumCPU(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+		Kernel: kernel(ctx), Go: runtime.Version(), Load: load(),
+	}
+}
+
+func cpu() string {
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	return orUnknown(cpuModel(string(b)), "CPU unknown")
+}
+
+// cpuModel finds the model in Linux's description of its processors.
+func cpuModel(info string) string {
+	for line := range strings.Lines(info) {
+		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
+func kernel(ctx context.Context) string {
+	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		return "kernel " + strings.TrimSpace(string(b))
+	}
+	return "kernel " + orUnknown(output(ctx, "uname", "-r"), "unknown")
+}
+
+func load() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	f := strings.Fields(string(b))
+	return orUnknown(strings.Join(f[:min(3, len(f))], " "), "unknown")
+}
+
+// Version asks the built binary for its version; the benchmarks themselves run the same packages.
+func Version(ctx context.Context, bin string) string {
+	if bin == "" {
+		return "unknown"
+	}
+	return orUnknown(strings.TrimSpace(strings.TrimPrefix(output(ctx, bin, "version"), "culvert ")), "unknown")
+}
+
+func output(ctx context.Context, name string, args ...string) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	b, err := exec.CommandContext(ctx, name, args...).Output()
+	if err != nil {
+		return ""
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	return strings.TrimSpace(first)
+}
+
+func orUnknown(s, unknown string) string {
+	if s == "" {
+		return unknown
+	}
+	return s
+}
