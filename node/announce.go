@@ -1,0 +1,215 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"culvert/dht"
+	"culvert/protocol"
+	"culvert/tunnel"
+)
+
+const (
+	// settle lets changes that come together (a network change moves addresses and homes) make one announcement.
+	settle = 300 * time.Millisecond
+	// announceRetry is the pause after an announcement that too few super-nodes took.
+	announceRetry = 5 * time.Second
+	farewellTime  = 2 * time.Second
+)
+
+// told is what the mesh was last told about this node.
+type told struct {
+	mu      sync.Mutex
+	lookups []protocol.Hash // keys of the last announcement
+	left    []protocol.Hash // keys of locations that were left, still announced under for one record's life
+	leftAt  time.Time
+	at      time.Time
+	active  bool
+}
+
+// touch asks for an announcement soon: something it says has changed.
+func (m *membership) touch() {
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// announceLoop keeps the NodeInfo in the mesh current: at intervals, and when something changes.
+func (m *membership) announceLoop(ctx context.Context) {
+	t := time.NewTimer(settle)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.changed:
+			t.Reset(settle)
+			continue
+		case <-t.C:
+		}
+		next := m.node.cfg.Settings.AnnounceInterval.D()
+		if err := m.announce(ctx); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			m.node.log.Info("not announced yet", "domain", m.domain.String(), "error", err)
+			next = min(next, announceRetry)
+		}
+		t.Reset(next)
+	}
+}
+
+// announce signs a new NodeInfo and stores it under the node's key and its locations'.
+func (m *membership) announce(ctx context.Context) error {
+	v, err := m.nodeInfo()
+	if err != nil {
+		return err
+	}
+	if err := m.putNodeInfo(ctx, v, false); err != nil {
+		return err
+	}
+	m.told.mu.Lock()
+	m.told.at, m.told.active = m.node.now(), true
+	m.told.mu.Unlock()
+	return nil
+}
+
+// nodeInfo is where this node is now.
+func (m *membership) nodeInfo() (protocol.NodeInfoValue, error) {
+	_, name := m.names()
+	v := protocol.NodeInfoValue{
+		Name: name, Tunnel: m.node.cfg.Settings.Tunnel, Candidates: m.node.candidates(),
+		Homes: m.homes.ids(), Version: m.node.cfg.Version,
+	}
+	v.Homes = v.Homes[:min(len(v.Homes), protocol.MaxHomes)]
+	locations, err := m.locations()
+	v.Locations = locations[:min(len(locations), protocol.MaxLocations)]
+	if len(v.Version) > 32 {
+		v.Version = v.Version[:32]
+	}
+	return v, err
+}
+
+// putNodeInfo signs and stores v; gone makes it a tombstone.
+func (m *membership) putNodeInfo(ctx context.Context, v protocol.NodeInfoValue, gone bool) error {
+	now := m.node.meshNow()
+	secrets, err := m.secrets(now)
+	if err != nil {
+		return err
+	}
+	r := &protocol.Record{
+		Table: protocol.TableNodeInfo, Tombstone: gone, Owner: m.id(), Signer: m.id(),
+		Issued: now, Expires: now.Add(m.node.cfg.Settings.RecordExpiry.D()), Lookups: m.lookups(secrets, v.Locations, now),
+	}
+	if !gone {
+		plain, err := protocol.Marshal(v)
+		if err != nil {
+			return err
+		}
+		if r.Value, err = secrets.SealValue(rand.Reader, r.Table, r.Owner, plain); err != nil {
+			return err
+		}
+	}
+	if r.Sequence, err = m.node.store.NextSequence(ctx, r.Table, r.Owner, 1); err != nil {
+		return fmt.Errorf("sequence: %w", err)
+	}
+	raw, err := protocol.SignRecord(r, m.keys.Signing)
+	if err != nil {
+		return err
+	}
+	return m.client.Store(ctx, raw)
+}
+
+// lookups are the keys of the locations, and for one record's life those of locations that were left, so that who looks there
+// finds that it is gone.
+func (m *membership) lookups(s *protocol.DomainSecrets, locations []protocol.Hash, now time.Time) []protocol.Hash {
+	var l []protocol.Hash
+	for _, loc := range locations {
+		l = append(l, s.LocationKey(loc))
+	}
+	m.told.mu.Lock()
+	defer m.told.mu.Unlock()
+	if now.Sub(m.told.leftAt) > m.node.cfg.Settings.RecordExpiry.D() {
+		m.told.left = nil
+	}
+	for _, k := range m.told.lookups {
+		if !slices.Contains(l, k) {
+			m.told.left, m.told.leftAt = append(m.told.left, k), now
+		}
+	}
+	m.told.lookups = slices.Clone(l)
+	for _, k := range m.told.left {
+		if len(l) < protocol.MaxLookups && !slices.Contains(l, k) {
+			l = append(l, k)
+		}
+	}
+	return l
+}
+
+// withdraw stores a tombstone, if anything was announced.
+func (m *membership) withdraw(ctx context.Context) {
+	m.told.mu.Lock()
+	active := m.told.active
+	m.told.active = false
+	m.told.mu.Unlock()
+	if !active {
+		return
+	}
+	locations, err := m.locations()
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, farewellTime)
+	defer cancel()
+	v := protocol.NodeInfoValue{Locations: locations[:min(len(locations), protocol.MaxLocations)]}
+	if err := m.putNodeInfo(ctx, v, true); err != nil && !errors.Is(err, dht.ErrUnreachable) {
+		m.node.log.Info("announcement not withdrawn; it expires by itself", "domain", m.domain.String(), "error", err)
+	}
+}
+
+// farewell withdraws everything that was announced, before a graceful stop.
+func (n *Node) farewell() {
+	var wg sync.WaitGroup
+	for _, m := range n.members() {
+		wg.Go(func() { m.withdraw(context.WithoutCancel(n.tasks.ctx)) })
+	}
+	wg.Wait()
+}
+
+// candidates are the TCP addresses at which this node may be dialled. One that listens on a single address offers that alone.
+func (n *Node) candidates() []protocol.Candidate {
+	b := n.bound()
+	if a := b.Addr(); a.IsValid() && !a.IsUnspecified() {
+		return []protocol.Candidate{{Kind: protocol.CandidateHost, Protocol: protocol.TCP, Addr: protocol.AddrOf(b), Priority: 200}}
+	}
+	var own []netip.Prefix
+	for _, p := range n.ownPrefixes() {
+		if p.Addr().Is4() || !b.Addr().Is4() {
+			own = append(own, p)
+		}
+	}
+	return tunnel.Candidates(own, b.Port(), nil)
+}
+
+// openNodeInfo opens the sealed value of a NodeInfo record whose signature has been checked.
+func openNodeInfo(s *protocol.DomainSecrets, raw []byte) (v protocol.NodeInfoValue, err error) {
+	r, err := protocol.ParseRecord(raw)
+	if err != nil {
+		return v, err
+	}
+	if r.Table != protocol.TableNodeInfo || r.Tombstone {
+		return v, dht.ErrNotFound
+	}
+	plain, err := s.OpenValue(r.Table, r.Owner, r.Value)
+	if err != nil {
+		return v, err
+	}
+	return v, protocol.Unmarshal(plain, &v)
+}

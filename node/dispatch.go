@@ -1,0 +1,109 @@
+package node
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"culvert/protocol"
+	"culvert/protocol/endpoint"
+)
+
+// route is how one command is handled.
+type route struct {
+	handler protocol.Handler
+	// inline says whether this message can be answered in the socket loop: from memory, without waiting.
+	inline func(v *protocol.Verified) bool
+}
+
+func always(*protocol.Verified) bool { return true }
+func never(*protocol.Verified) bool  { return false }
+
+// routes is the table command → handler of one identity's role. It is made once and never changed.
+type routes [protocol.CmdEnd]route
+
+func (r *routes) add(role protocol.Role, inline func(*protocol.Verified) bool) {
+	for c, h := range role.Handlers() {
+		r[c] = route{handler: h, inline: inline}
+	}
+}
+
+// find is the handler for a message: what every node does, or what the addressed identity serves.
+func (n *Node) find(v *protocol.Verified) (route, bool) {
+	if v.Command >= protocol.CmdEnd {
+		return route{}, false
+	}
+	if s := n.serving.Load(); s != nil && s.id == v.Receiver {
+		if r := s.routes[v.Command]; r.handler != nil {
+			return r, true
+		}
+	}
+	r := n.common[v.Command]
+	return r, r.handler != nil
+}
+
+// dispatch runs a request's handler: in the loop if it answers from memory, else in the pool, and refuses cheaply when that
+// is full.
+func (n *Node) dispatch(now time.Time, v *protocol.Verified, out *endpoint.Outbox) {
+	r, ok := n.find(v)
+	if !ok {
+		n.drops.add("no handler for " + v.Command.String())
+		return
+	}
+	if r.inline(v) {
+		n.emit(now, v, r.handler(now, v), out)
+		return
+	}
+	c := v.Clone()
+	if !n.pool.try(func() { n.sendAll(n.now(), c, r.handler(n.now(), c)) }) {
+		n.drops.add("busy")
+		n.emit(now, v, protocol.Reply(protocol.Busy{RetryAfter: 200}), out)
+	}
+}
+
+// emit turns what a handler wants sent into packets.
+func (n *Node) emit(now time.Time, v *protocol.Verified, outs []protocol.Out, out *endpoint.Outbox) {
+	for i := range outs {
+		o := &outs[i]
+		var err error
+		if o.Reply {
+			err = n.ep.Reply(now, v, o.Command, o.Payload, out)
+		} else {
+			err = n.ep.Send(now, v.Receiver, n.peerOf(o.To), o.Command, o.Payload, out)
+		}
+		if err != nil {
+			n.log.Debug("message not sent", "command", o.Command, "to", o.To.Short(), "error", err)
+		}
+	}
+}
+
+// peerOf is what is known of a peer: a member of a map, or an ID whose keys and address the endpoint has.
+func (n *Node) peerOf(id protocol.ID) protocol.Peer {
+	for _, s := range n.meshes() {
+		if p, ok := s.member(id); ok {
+			return p
+		}
+	}
+	return protocol.Peer{ID: id}
+}
+
+// counters counts by reason.
+type counters struct {
+	mu sync.Mutex
+	m  map[string]uint64
+}
+
+func (c *counters) add(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.m == nil {
+		c.m = make(map[string]uint64)
+	}
+	c.m[reason]++
+}
+
+func (c *counters) snapshot() map[string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.m)
+}

@@ -1,0 +1,166 @@
+package node
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"culvert/protocol"
+)
+
+const (
+	// wantHomes is with how many super-nodes a tunnel-node keeps in contact, so that it can be asked from outside.
+	wantHomes = 2
+	// pingInterval keeps the NAT's binding open: shorter than the time-outs that are met in the field (RFC 4787 asks for 2 min,
+	// measured routers go down to 30 s).
+	pingInterval = 20 * time.Second
+	pingTimeout  = 2 * time.Second
+	// A home that was silent this often in a row is replaced.
+	homeMisses = 2
+)
+
+// homes are the super-nodes that keep in contact with this node.
+type homes struct {
+	mu   sync.Mutex
+	list []home
+}
+
+type home struct {
+	peer   protocol.Peer
+	rtt    time.Duration
+	misses int
+	seen   protocol.Addr // as the super-node saw this node
+}
+
+func (h *homes) ids() []protocol.ID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var l []protocol.ID
+	for _, x := range h.list {
+		if x.rtt > 0 {
+			l = append(l, x.peer.ID)
+		}
+	}
+	return l
+}
+
+func (h *homes) snapshot() []home {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.list)
+}
+
+// homesLoop chooses homes and pings them. Nodes without the tunnel role ping too: it is how they know what is reachable.
+func (m *membership) homesLoop(ctx context.Context) {
+	every(ctx, pingInterval, func() { m.tendHomes(ctx) })
+}
+
+func (m *membership) tendHomes(ctx context.Context) {
+	for round := 0; round < 2*wantHomes; round++ {
+		changed := m.chooseHomes()
+		lost := m.pingHomes(ctx)
+		if changed || lost {
+			m.touch() // NodeInfo names the homes
+		}
+		if !lost || ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// chooseHomes fills up the list from the map, super-nodes before operators, and drops who is no longer in it.
+func (m *membership) chooseHomes() (changed bool) {
+	members := m.peers()
+	m.homes.mu.Lock()
+	defer m.homes.mu.Unlock()
+	before := len(m.homes.list)
+	m.homes.list = slices.DeleteFunc(m.homes.list, func(h home) bool {
+		return h.misses >= homeMisses || !slices.ContainsFunc(members, func(p protocol.Peer) bool { return p.ID == h.peer.ID })
+	})
+	changed = len(m.homes.list) != before
+	for _, p := range members {
+		if len(m.homes.list) >= wantHomes {
+			break
+		}
+		if !slices.ContainsFunc(m.homes.list, func(h home) bool { return h.peer.ID == p.ID }) {
+			m.homes.list = append(m.homes.list, home{peer: p})
+			changed = true
+		}
+	}
+	return changed
+}
+
+// peers are the members of the map in random order, operators last, without this process itself and the revoked; operators
+// alone before there is a map.
+func (m *membership) peers() []protocol.Peer {
+	var supers, operators []protocol.Peer
+	if pm := m.mesh.pmap.Load(); pm != nil {
+		for _, mem := range pm.Members() {
+			switch {
+			case m.node.isLocal(mem.Peer.ID) || m.mesh.isRevoked(mem.Peer.ID):
+			case mem.Domain == protocol.OperatorDomain:
+				operators = append(operators, mem.Peer)
+			default:
+				supers = append(supers, mem.Peer)
+			}
+		}
+	}
+	if len(supers)+len(operators) == 0 {
+		for _, p := range m.mesh.contacts() {
+			if !m.node.isLocal(p.ID) {
+				operators = append(operators, p)
+			}
+		}
+	}
+	rand.Shuffle(len(supers), func(i, j int) { supers[i], supers[j] = supers[j], supers[i] })
+	return append(supers, operators...)
+}
+
+// pingHomes asks all homes for a sign of life at once.
+func (m *membership) pingHomes(ctx context.Context) (lost bool) {
+	list := m.homes.snapshot()
+	var wg sync.WaitGroup
+	for i := range list {
+		wg.Go(func() {
+			h := &list[i]
+			ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+			defer cancel()
+			began := time.Now()
+			v, err := m.call(ctx, h.peer, protocol.Ping{})
+			if err == nil {
+				var pong protocol.Pong
+				if pong, err = protocol.ParsePong(v.Payload); err == nil {
+					h.seen = pong.Observed
+				}
+			}
+			if err != nil {
+				h.misses++
+				return
+			}
+			h.misses, h.rtt = 0, max(time.Since(began), 1)
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return false
+	}
+	m.homes.mu.Lock()
+	defer m.homes.mu.Unlock()
+	for _, h := range list {
+		for i := range m.homes.list {
+			if old := &m.homes.list[i]; old.peer.ID == h.peer.ID {
+				if old.rtt == 0 && h.rtt > 0 {
+					lost = false
+					m.touch()
+				}
+				*old = h
+			}
+		}
+		lost = lost || h.misses >= homeMisses || h.misses > 0 && h.rtt == 0
+	}
+	// One that never answered is not waited for twice.
+	m.homes.list = slices.DeleteFunc(m.homes.list, func(h home) bool { return h.rtt == 0 && h.misses > 0 })
+	return lost
+}

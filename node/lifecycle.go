@@ -1,0 +1,88 @@
+package node
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"culvert/dht"
+	"culvert/partition"
+	"culvert/protocol"
+)
+
+// prepare gives a loaded membership what it asks others with.
+func (m *membership) prepare() {
+	n := m.node
+	m.mesh.mu.RLock()
+	root := m.mesh.rootKey
+	m.mesh.mu.RUnlock()
+	m.client = dht.NewClient(dht.ClientConfig{
+		Caller: &caller{n, m.id()}, Self: m.id(), Trust: m.mesh.trust, RootKey: root, Store: n.store,
+		// A super-node of this process is asked without a packet; see caller.
+		IsSelf:  func(protocol.ID) bool { return false },
+		Revoked: m.mesh.isRevoked, Scores: m.mesh.scores, Now: n.meshNow,
+		Seed:  [2]uint64{rand.Uint64(), rand.Uint64()},
+		OnMap: func(p *partition.Map) { m.mesh.installMap(p) },
+	})
+	if p := m.mesh.pmap.Load(); p != nil {
+		m.client.SetMap(p)
+	}
+}
+
+// mapChanged follows a map that another membership, or the server, has learned.
+func (m *membership) mapChanged(p *partition.Map) {
+	m.client.SetMap(p)
+	if err := m.keep(); err != nil {
+		m.node.log.Warn("membership not saved", "domain", m.domain.String(), "error", err)
+	}
+}
+
+// start runs the membership's loops.
+func (m *membership) start() {
+	if err := m.loadRevocations(); err != nil {
+		m.node.log.Warn("revocations not loaded", "domain", m.domain.String(), "error", err)
+	}
+	if err := m.volunteer(); err != nil {
+		m.node.log.Error("cannot serve as super-node", "error", err)
+	}
+	m.tasks.start(m.homesLoop)
+	m.tasks.start(m.refreshLoop)
+	m.tasks.start(m.renewLoop)
+	if m.node.cfg.Settings.Tunnel {
+		m.tasks.start(m.announceLoop)
+	}
+}
+
+// stop ends the loops and waits for them.
+func (m *membership) stop() {
+	m.tasks.cancel()
+	m.client.Close()
+	m.tasks.stop()
+}
+
+func (n *Node) startMemberships() {
+	for _, m := range n.members() {
+		m.start()
+	}
+	if len(n.members()) == 0 && n.cfg.Extension == nil {
+		n.log.Info("this node is in no domain yet; run: culvert join TOKEN")
+	}
+}
+
+// call asks a peer as this membership.
+func (m *membership) call(ctx context.Context, to protocol.Peer, p protocol.Payload) (*protocol.Verified, error) {
+	return (&caller{m.node, m.id()}).Call(ctx, to, p)
+}
+
+// state is what the membership is good for now.
+func (m *membership) state(now time.Time) string {
+	switch {
+	case m.mesh.isRevoked(protocol.NewID(m.domain, protocol.Hash{})):
+		return "banned"
+	case m.mesh.isRevoked(m.id()):
+		return "revoked"
+	case !now.Before(m.certificate().Expires):
+		return "expired"
+	}
+	return "active"
+}

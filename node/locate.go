@@ -1,0 +1,104 @@
+package node
+
+import (
+	"context"
+	"net/netip"
+
+	"culvert/discovery"
+	"culvert/protocol"
+	"culvert/tunnel"
+)
+
+// locator is this machine's place in its networks, as the tunnels need it.
+type locator struct{ n *Node }
+
+var _ tunnel.Locator = locator{}
+
+// Locations implements tunnel.Locator.
+func (l locator) Locations(d protocol.Domain) []protocol.Hash {
+	m, ok := l.n.member(d)
+	if !ok {
+		return nil
+	}
+	locations, err := m.locations()
+	if err != nil {
+		return nil
+	}
+	return locations
+}
+
+// FindMAC implements tunnel.Locator.
+func (l locator) FindMAC(ctx context.Context, mac [6]byte) (netip.Addr, error) {
+	f, err := l.n.finder.Find(ctx, discovery.MAC(mac))
+	return f.Addr, err
+}
+
+// OnLink implements tunnel.Locator.
+func (l locator) OnLink(a netip.Addr) bool { return discovery.OnLink(a) }
+
+// Neighbour implements tunnel.Locator.
+func (l locator) Neighbour(a netip.Addr) ([6]byte, bool) {
+	mac, ok := discovery.Neighbour(a)
+	return mac, ok
+}
+
+// Own implements tunnel.Locator.
+func (l locator) Own() []netip.Prefix { return l.n.ownPrefixes() }
+
+// ownPrefixes are the addresses of the active interfaces; discovery leaves loopback out.
+func (n *Node) ownPrefixes() []netip.Prefix {
+	is, err := discovery.Interfaces()
+	if err != nil {
+		return nil
+	}
+	var l []netip.Prefix
+	for _, i := range is {
+		l = append(l, i.Prefixes...)
+	}
+	return l
+}
+
+// placed are this membership's locations with what they were made from; another domain's IDs for the same places differ.
+func (m *membership) placed() ([]discovery.Location, error) {
+	g := m.node.gateways.Load()
+	if g == nil {
+		return nil, nil
+	}
+	s, err := m.secrets(m.node.now())
+	if err != nil {
+		return nil, err
+	}
+	return discovery.Locate(*g, s.LocationSecret()), nil
+}
+
+func (m *membership) locations() ([]protocol.Hash, error) {
+	l, err := m.placed()
+	var ids []protocol.Hash
+	for _, p := range l {
+		ids = append(ids, protocol.Hash(p.ID))
+	}
+	return ids, err
+}
+
+// watchLoop follows the networks of this machine and has everything that depends on them done anew.
+func (n *Node) watchLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c, ok := <-n.watcher.Changes():
+			if !ok {
+				if ctx.Err() == nil {
+					n.log.Error("networks are no longer watched", "error", n.watcher.Wait())
+				}
+				return
+			}
+			n.gateways.Store(&c.Gateways)
+			n.finder.Reset()
+			for _, m := range n.members() {
+				m.touch()
+			}
+			n.log.Info("networks of this machine", "gateways", len(c.Gateways))
+		}
+	}
+}

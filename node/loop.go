@@ -1,0 +1,132 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"culvert/protocol"
+	"culvert/protocol/carrier"
+	"culvert/protocol/endpoint"
+)
+
+const (
+	readBatch   = 64
+	readBuffer  = 1500 // more than a datagram of ours, so that a longer one is seen to be longer
+	writeBatch  = 64
+	tickAtLeast = time.Second // also when nothing is due: idle sessions are swept
+	tickAtMost  = 5 * time.Millisecond
+)
+
+// readLoop takes datagrams in batches, lets the endpoint judge each, runs fast handlers at once, and writes all answers in
+// batches. It is the only reader of the socket.
+func (n *Node) readLoop(ctx context.Context) {
+	ms := make([]carrier.Message, readBatch)
+	for i := range ms {
+		ms[i].Buf = make([]byte, readBuffer)
+	}
+	var (
+		ev  endpoint.Event
+		out writer
+	)
+	for {
+		k, err := n.conn.ReadBatch(ms)
+		if err != nil {
+			if ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+				n.tasks.fail(err)
+			}
+			return
+		}
+		now := n.now()
+		for i := range ms[:k] {
+			m := &ms[i]
+			if m.N == 0 || carrier.Classify(m.Buf[0]) != carrier.Culvert {
+				n.drops.add("not ours")
+				continue
+			}
+			n.ep.Receive(now, m.Addr, m.Buf[:m.N], &ev, &out.Outbox)
+			n.event(now, &ev, &out.Outbox)
+			if len(out.Packets) >= writeBatch {
+				out.flush(n.conn)
+			}
+		}
+		out.flush(n.conn)
+	}
+}
+
+// event hands on what came of a datagram or a tick.
+func (n *Node) event(now time.Time, ev *endpoint.Event, out *endpoint.Outbox) {
+	switch ev.Kind {
+	case endpoint.EventRequest:
+		n.dispatch(now, &ev.Verified, out)
+	case endpoint.EventCallDone:
+		n.calls.done(ev.Call, ev.Verified.Clone(), nil)
+	case endpoint.EventCallFailed:
+		n.calls.done(ev.Call, nil, ev.Err)
+	}
+}
+
+// tickLoop gives the endpoint the time when something is due.
+func (n *Node) tickLoop(ctx context.Context) {
+	t := time.NewTimer(tickAtLeast)
+	defer t.Stop()
+	var (
+		evs []endpoint.Event
+		out writer
+	)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-n.wakeTick:
+		}
+		now := n.now()
+		evs = n.ep.Tick(now, evs[:0], &out.Outbox)
+		for i := range evs {
+			n.event(now, &evs[i], &out.Outbox)
+		}
+		out.flush(n.conn)
+		d := tickAtLeast
+		if next := n.ep.Next(); !next.IsZero() {
+			d = min(max(next.Sub(n.now()), tickAtMost), tickAtLeast)
+		}
+		t.Reset(d)
+	}
+}
+
+// wake makes the tick loop look again: something new may be due earlier.
+func (n *Node) wake() {
+	select {
+	case n.wakeTick <- struct{}{}:
+	default:
+	}
+}
+
+// writer is an outbox with the messages that carry it to the socket.
+type writer struct {
+	endpoint.Outbox
+	ms []carrier.Message
+}
+
+func (w *writer) flush(c carrier.Conn) {
+	if len(w.Packets) == 0 {
+		return
+	}
+	w.ms = w.ms[:0]
+	for _, p := range w.Packets {
+		w.ms = append(w.ms, carrier.Message{Addr: p.Addr, Buf: p.Data, N: len(p.Data)})
+	}
+	// A datagram that is not taken is a lost one; a closed socket ends the read loop.
+	_, _ = c.WriteBatch(w.ms)
+	w.Reset()
+}
+
+// sendAll writes what handlers outside the read loop want sent.
+func (n *Node) sendAll(now time.Time, v *protocol.Verified, outs []protocol.Out) {
+	var out writer
+	n.emit(now, v, outs, &out.Outbox)
+	out.flush(n.conn)
+	n.wake()
+}

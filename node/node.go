@@ -1,0 +1,339 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"culvert/dht/sqlite"
+	"culvert/discovery"
+	"culvert/node/config"
+	"culvert/node/localapi"
+	"culvert/protocol"
+	"culvert/protocol/carrier"
+	"culvert/protocol/endpoint"
+	"culvert/tunnel"
+	"culvert/tunnel/relay"
+)
+
+var (
+	// ErrNotEnrolled means that the node is in no domain.
+	ErrNotEnrolled = errors.New("this node is in no domain yet; run: culvert join TOKEN")
+	errClosed      = errors.New("the node is stopping")
+)
+
+// Config is what a node is made of. Dir, Settings and Log are required.
+type Config struct {
+	Dir       string
+	Settings  config.Config
+	Version   string
+	Log       *slog.Logger
+	Extension *Extension       // the operator, where this process is one
+	Now       func() time.Time // time.Now where nil
+}
+
+// Node is one daemon.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	started time.Time
+	tasks   *tasks
+
+	store   *sqlite.Store
+	conn    *carrier.UDP
+	streams *carrier.Streams
+	ep      *endpoint.Endpoint
+	pool    *pool
+	tunnels *tunnel.Manager
+	relay   *relay.Relay
+	forward *forwarder
+	finder  *discovery.Finder
+	watcher *discovery.Watcher
+	api     *localapi.Server
+	events  *localapi.Events
+
+	common   routes
+	serving  atomic.Pointer[serving]
+	drops    counters
+	wakeTick chan struct{}
+	calls    calls
+	asking   asking // TunnelRequests whose answers come by way of a super-node
+
+	gateways atomic.Pointer[[]discovery.Gateway]
+
+	mu          sync.Mutex
+	memberships map[protocol.Domain]*membership
+	known       map[protocol.Hash]*mesh
+
+	forwardsMu sync.Mutex // one writer of forwards.json
+}
+
+// New opens everything that a node needs and starts nothing that talks. Close it when Run is not called.
+func New(ctx context.Context, cfg Config) (n *Node, err error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	n = &Node{
+		cfg: cfg, log: cfg.Log, started: cfg.Now(), tasks: newTasks(context.WithoutCancel(ctx)),
+		wakeTick: make(chan struct{}, 1), memberships: make(map[protocol.Domain]*membership),
+		known: make(map[protocol.Hash]*mesh), events: localapi.NewEvents(localapi.DefaultQueue, localapi.DefaultListeners),
+	}
+	n.calls.waiting = make(map[endpoint.CallID]chan<- answer)
+	n.asking.waiting = make(map[protocol.Hash]chan<- forwardedAnswer)
+	defer func() {
+		if err != nil {
+			n.Close()
+		}
+	}()
+	if n.store, err = sqlite.Open(ctx, filepath.Join(cfg.Dir, "node.db"), sqlite.Options{Log: n.log, Now: cfg.Now}); err != nil {
+		return nil, fmt.Errorf("open node.db: %w", err)
+	}
+	if n.ep, err = endpoint.New(endpoint.Config{
+		Rand: rand.Reader, Sessions: cfg.Settings.Sessions, Lookup: n.nodeRecord,
+		ClockOffset: n.loadClockOffset(), ClockLearned: n.clockLearned,
+	}); err != nil {
+		return nil, err
+	}
+	if n.forward, err = newForwarder(rand.Reader, n.inContact, n.drops.add); err != nil {
+		return nil, err
+	}
+	n.finder = discovery.NewFinder(discovery.FinderConfig{})
+	n.pool = newPool(n.tasks)
+	if err := n.openTunnels(); err != nil {
+		return nil, err
+	}
+	n.handle()
+	if err := n.listen(); err != nil {
+		return nil, err
+	}
+	if n.watcher, err = discovery.Watch(discovery.WatchConfig{}); err != nil {
+		return nil, fmt.Errorf("watch networks: %w", err)
+	}
+	if err := n.loadMemberships(); err != nil {
+		return nil, err
+	}
+	if cfg.Extension != nil {
+		if err := n.plugIn(cfg.Extension); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// Run serves until ctx is done or something without which a node is none ends, and then stops gracefully.
+func (n *Node) Run(ctx context.Context) error {
+	n.startLoops()
+	n.startMemberships()
+	if err := n.startAPI(); err != nil {
+		n.Close()
+		return err
+	}
+	if n.cfg.Extension != nil {
+		n.tasks.start(func(ctx context.Context) {
+			if err := n.cfg.Extension.Run(ctx, &OperatorMesh{n}); err != nil && ctx.Err() == nil {
+				n.tasks.fail(err)
+			}
+		})
+	}
+	n.restoreForwards()
+	n.log.Info("node is up", "listen", n.conn.LocalAddr().String(), "memberships", len(n.members()), "version", n.cfg.Version)
+	select {
+	case <-ctx.Done():
+	case <-n.tasks.ctx.Done():
+	}
+	n.farewell()
+	return n.Close()
+}
+
+// Close stops everything that was started and waits for it. It may be called twice.
+func (n *Node) Close() error {
+	n.tasks.cancel()
+	var errs []error
+	closing := func(name string, f func() error) {
+		if err := f(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	if n.api != nil {
+		closing("local API", n.api.Close)
+	}
+	if n.streams != nil {
+		closing("TCP", n.streams.Close)
+	}
+	if n.tunnels != nil {
+		closing("tunnels", n.tunnels.Close)
+	}
+	if n.relay != nil {
+		closing("relay", n.relay.Close)
+	}
+	if n.watcher != nil {
+		closing("watcher", n.watcher.Close)
+	}
+	if n.finder != nil {
+		closing("finder", n.finder.Close)
+	}
+	if s := n.serving.Load(); s != nil && s.replica != nil {
+		closing("replica", s.replica.Close)
+	}
+	for _, m := range n.members() {
+		m.stop()
+	}
+	if n.conn != nil {
+		closing("UDP", n.conn.Close)
+	}
+	if err := n.tasks.stop(); err != nil {
+		errs = append(errs, err)
+	}
+	if n.store != nil {
+		closing("node.db", n.store.Close)
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) now() time.Time { return n.cfg.Now() }
+
+// meshNow is the time as the operator has it, for judging records and for signing them.
+func (n *Node) meshNow() time.Time { return n.now().Add(n.ep.Offset()) }
+
+// handle fills the table of what every node does.
+func (n *Node) handle() {
+	n.common[protocol.CmdPing] = route{n.ping, always}
+	n.common[protocol.CmdForwardedTunnelRequest] = route{n.forwardedRequest, never}
+	n.common[protocol.CmdForwardedTunnelOpened] = route{n.forwardedOpened, always}
+	n.common[protocol.CmdTunnelRequest] = route{n.tunnelRequest, never}
+}
+
+func (n *Node) ping(now time.Time, v *protocol.Verified) []protocol.Out {
+	return protocol.Reply(protocol.Pong{Time: n.meshNow().UnixMilli(), Observed: protocol.AddrOf(v.From)})
+}
+
+// listen takes the node's port number on UDP and TCP.
+func (n *Node) listen() error {
+	host, port, err := net.SplitHostPort(n.cfg.Settings.Listen)
+	if err != nil {
+		return fmt.Errorf("listen %q: %w", n.cfg.Settings.Listen, err)
+	}
+	p, err := net.LookupPort("udp", port)
+	if err != nil {
+		return fmt.Errorf("listen %q: %w", n.cfg.Settings.Listen, err)
+	}
+	udp, tcp, err := carrier.ListenPair(host, uint16(p), !n.cfg.Settings.ListenSet)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", n.cfg.Settings.Listen, err)
+	}
+	n.conn = udp
+	n.streams, err = carrier.ServeStreams(tcp, n.streamConfig())
+	return err
+}
+
+// bound is the address that was asked for, unspecified for all, with the port that was taken.
+func (n *Node) bound() netip.AddrPort { return n.conn.LocalAddr() }
+
+func (n *Node) startLoops() {
+	n.tasks.start(n.readLoop)
+	n.tasks.start(n.tickLoop)
+	n.tasks.start(n.expireLoop)
+	n.tasks.start(n.watchLoop)
+}
+
+// expireLoop collects expired records.
+func (n *Node) expireLoop(ctx context.Context) {
+	every(ctx, time.Minute, func() {
+		if _, err := n.store.Expire(ctx, n.meshNow()); err != nil && ctx.Err() == nil {
+			n.log.Warn("expired records not collected", "error", err)
+		}
+	})
+}
+
+// every calls f at once and then at intervals until ctx is done.
+func every(ctx context.Context, d time.Duration, f func()) {
+	t := time.NewTicker(d)
+	defer t.Stop()
+	for {
+		f()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// clockSetting keeps the clock's offset over restarts, so that a machine with a wrong clock is not a stranger each time.
+const clockSetting = "node.clock_offset"
+
+func (n *Node) loadClockOffset() time.Duration {
+	b, err := n.store.Setting(clockSetting)
+	if err != nil || len(b) == 0 {
+		return 0
+	}
+	d, err := time.ParseDuration(string(b))
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
+func (n *Node) clockLearned(d time.Duration) {
+	n.log.Info("clock differs from the operator's", "offset", d)
+	n.tasks.start(func(ctx context.Context) {
+		if err := n.store.SetSetting(ctx, clockSetting, []byte(d.String())); err != nil {
+			n.log.Warn("clock offset not kept", "error", err)
+		}
+	})
+}
+
+// nodeRecord finds a Node record in the local store, for the endpoint.
+func (n *Node) nodeRecord(id protocol.ID) ([]byte, bool) {
+	raw, err := n.store.Get(protocol.TableNode, id, n.now())
+	return raw, err == nil
+}
+
+// inContact reports whether a node keeps in contact with this one.
+func (n *Node) inContact(id protocol.ID) bool {
+	s := n.serving.Load()
+	if s == nil {
+		return false
+	}
+	_, at, ok := n.ep.Observed(s.id, id)
+	return ok && n.now().Sub(at) < contactLife
+}
+
+// contactLife is for how long a node that pings every 20 s counts as reachable.
+const contactLife = 65 * time.Second
+
+// members are the memberships, in no order.
+func (n *Node) members() []*membership {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := make([]*membership, 0, len(n.memberships))
+	for _, m := range n.memberships {
+		l = append(l, m)
+	}
+	return l
+}
+
+func (n *Node) member(d protocol.Domain) (*membership, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	m, ok := n.memberships[d]
+	return m, ok
+}
+
+func (n *Node) meshes() []*mesh {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := make([]*mesh, 0, len(n.known))
+	for _, s := range n.known {
+		l = append(l, s)
+	}
+	return l
+}

@@ -1,0 +1,164 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"culvert/dht"
+	"culvert/protocol"
+)
+
+const (
+	// While this node is an end of a live tunnel it asks often, so that a revoked end closes within ten seconds; else within
+	// ten minutes.
+	refreshBusy = 5 * time.Second
+	refreshIdle = 4 * time.Minute
+	mapEvery    = time.Minute
+)
+
+// refreshLoop asks for revocations and for the partition map.
+func (m *membership) refreshLoop(ctx context.Context) {
+	var mapAsked time.Time
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.refreshNow:
+			mapAsked = time.Time{}
+		case <-t.C:
+		}
+		if now := m.node.now(); now.Sub(mapAsked) >= mapEvery {
+			mapAsked = now
+			if _, err := m.client.RefreshMap(ctx); err != nil && ctx.Err() == nil {
+				m.node.log.Debug("partition map not asked for", "domain", m.domain.String(), "error", err)
+			}
+		}
+		if err := m.askRevocations(ctx); err != nil && ctx.Err() == nil {
+			m.node.log.Debug("revocations not asked for", "domain", m.domain.String(), "error", err)
+		}
+		// Drawn anew each time, so that a fleet that started together does not ask together.
+		next := refreshIdle + rand.N(refreshIdle/4)
+		if m.node.busy(m.id()) {
+			next = refreshBusy - rand.N(refreshBusy/10)
+		} else if m.mesh.pmap.Load() == nil {
+			next = refreshBusy
+		}
+		t.Reset(next)
+	}
+}
+
+// refresh has the loop look at once.
+func (m *membership) refresh() {
+	select {
+	case m.refreshNow <- struct{}{}:
+	default:
+	}
+}
+
+// askRevocations takes in what is new since the last answer.
+func (m *membership) askRevocations(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookupBudget)
+	defer cancel()
+	records, err := m.client.Lookup(ctx, dht.Target{
+		Kind: dht.FindRevocations, Key: protocol.NewID(m.domain, protocol.Hash{}), Since: m.revocationsSeen(),
+	})
+	if err != nil && !errors.Is(err, dht.ErrNotFound) {
+		return err
+	}
+	now := m.node.meshNow()
+	var news []*protocol.Record
+	for _, r := range records {
+		m.mesh.takeRevocation(r, now)
+		var v protocol.RevocationValue
+		if protocol.Unmarshal(r.Value, &v) == nil && m.sawRevocation(v.Number) {
+			news = append(news, r)
+		}
+	}
+	if len(news) == 0 {
+		return nil
+	}
+	// Kept in this node's own database, so that a restart does not forget them while nobody can be asked.
+	if _, err := m.node.store.Put(ctx, news); err != nil {
+		return err
+	}
+	m.node.log.Info("revocations", "domain", m.domain.String(), "new", len(news))
+	m.wantRenewal()
+	return nil
+}
+
+func (m *membership) revocationsSeen() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lastRevocation
+}
+
+func (m *membership) sawRevocation(n uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n <= m.lastRevocation {
+		return false
+	}
+	m.lastRevocation = n
+	return true
+}
+
+// loadRevocations takes in what this node's own database has.
+func (m *membership) loadRevocations() error {
+	q := dht.Query{Table: protocol.TableRevocation, By: dht.ByNumber, Key: protocol.NewID(m.domain, protocol.Hash{}), Now: m.node.now()}
+	var items [64]dht.Item
+	for {
+		k, err := m.node.store.Select(q, items[:])
+		if err != nil {
+			return err
+		}
+		for _, it := range items[:k] {
+			r, err := protocol.ParseRecord(it.Raw)
+			if err != nil || m.mesh.trust.CheckStatic(r, m.node.meshNow()) != nil {
+				continue
+			}
+			m.mesh.takeRevocation(r, m.node.meshNow())
+			var v protocol.RevocationValue
+			if protocol.Unmarshal(r.Value, &v) == nil {
+				m.sawRevocation(v.Number)
+				q.Since = v.Number
+			}
+		}
+		if k < len(items) {
+			return nil
+		}
+	}
+}
+
+// wantRenewal fetches the next domain key soon: after a revocation the old one is replaced.
+func (m *membership) wantRenewal() {
+	m.renewWanted.Store(true)
+	select {
+	case m.renewNow <- struct{}{}:
+	default:
+	}
+}
+
+// revoked acts on new revocations: the endpoint forgets the peers, their tunnels and relayed connections end.
+func (n *Node) revoked(time.Time) {
+	gone := func(id protocol.ID) bool {
+		for _, s := range n.meshes() {
+			if s.isRevoked(id) {
+				return true
+			}
+		}
+		return false
+	}
+	// Not on the caller's goroutine: it may be a handler that a closing link waits for.
+	n.tasks.start(func(context.Context) {
+		n.ep.Recheck()
+		n.wake()
+		if k := n.tunnels.CloseWhere(gone); k > 0 {
+			n.log.Info("tunnels of revoked nodes closed", "links", k)
+		}
+		n.relay.Drop(gone)
+	})
+}

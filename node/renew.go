@@ -1,0 +1,100 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	client "culvert/node/enrol"
+	"culvert/protocol"
+	"culvert/protocol/enrol"
+)
+
+const (
+	// A certificate is renewed when two thirds of its life are over; failures are repeated with growing pauses.
+	renewRetryFirst = time.Minute
+	renewRetryLast  = 6 * time.Hour
+	renewTimeout    = 30 * time.Second
+	// afterRevocation bounds the spread of renewals that fetch the new domain key, so that they do not come all at once.
+	afterRevocation = 5 * time.Minute
+)
+
+// renewAt is when a certificate is to be renewed.
+func renewAt(c *protocol.CertifiedNode) time.Time {
+	return c.Issued.Add(c.Expires.Sub(c.Issued) * 2 / 3)
+}
+
+// renewLoop keeps the certificate and the domain keys current.
+func (m *membership) renewLoop(ctx context.Context) {
+	retry := renewRetryFirst
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.renewNow:
+			t.Reset(rand.N(afterRevocation))
+			continue
+		case <-t.C:
+		}
+		now := m.node.meshNow()
+		if wait := renewAt(m.certificate()).Sub(now); wait > 0 && !m.renewWanted.Load() {
+			t.Reset(min(wait, time.Hour))
+			continue
+		}
+		if err := m.renew(ctx); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			m.node.log.Warn("certificate not renewed", "domain", m.domain.String(), "expires", m.certificate().Expires, "error", err)
+			t.Reset(retry + rand.N(retry/2))
+			retry = min(2*retry, renewRetryLast)
+			continue
+		}
+		m.renewWanted.Store(false)
+		retry = renewRetryFirst
+		t.Reset(time.Hour)
+	}
+}
+
+// renew fetches a new certificate, the domain keys and the bundle.
+func (m *membership) renew(ctx context.Context) error {
+	m.mu.Lock()
+	f := m.file
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	c := client.New(client.Config{Address: f.HTTPS, Root: protocol.Hash(f.Root), Now: m.node.now})
+	defer c.Close()
+	got, err := c.Renew(ctx, m.id(), m.keys)
+	if errors.Is(err, enrol.ErrRevoked) || errors.Is(err, enrol.ErrBanned) {
+		m.node.log.Error("the operator no longer admits this node", "domain", f.DomainName, "error", err)
+	}
+	if err != nil {
+		return err
+	}
+	f.take(got)
+	if err := f.save(m.dir); err != nil {
+		return err
+	}
+	if err := m.mesh.learn(&f.Bundle, m.node.meshNow()); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.file, m.cert = f, got.Node
+	m.mu.Unlock()
+	m.node.log.Info("certificate renewed", "domain", f.DomainName, "expires", got.Node.Expires)
+	m.touch()
+	return m.register()
+}
+
+// keep writes what the mesh has told since, so that the next start needs no operator.
+func (m *membership) keep() error {
+	m.mu.Lock()
+	m.file.Bundle = m.mesh.bundle(m.node.meshNow())
+	f := m.file
+	m.mu.Unlock()
+	return f.save(m.dir)
+}

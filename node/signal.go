@@ -1,0 +1,314 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"culvert/protocol"
+	"culvert/protocol/endpoint"
+	"culvert/tunnel"
+)
+
+// signaler exchanges the messages that come before a link. It implements tunnel.Signaler.
+type signaler struct{ n *Node }
+
+var _ tunnel.Signaler = signaler{}
+
+var errNotForwarded = errors.New("none of the tunnel-node's super-nodes can reach it now")
+
+// A forwarded request crosses four hops; after this long without an answer it is tried by another home.
+const forwardWait = 900 * time.Millisecond
+
+// asking are the TunnelRequests under way by their hash.
+type asking struct {
+	mu      sync.Mutex
+	waiting map[protocol.Hash]chan<- forwardedAnswer
+}
+
+type forwardedAnswer struct {
+	opened protocol.TunnelOpened
+	hash   protocol.Hash
+}
+
+// add has answers to the request of this hash sent to ch, until the returned function is called.
+func (a *asking) add(h protocol.Hash, ch chan<- forwardedAnswer) (remove func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waiting[h] = ch
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.waiting, h)
+	}
+}
+
+func (a *asking) answer(f forwardedAnswer) bool {
+	a.mu.Lock()
+	ch, ok := a.waiting[f.hash]
+	delete(a.waiting, f.hash)
+	a.mu.Unlock()
+	if ok {
+		ch <- f // has room for one of each request
+	}
+	return ok
+}
+
+// Request implements tunnel.Signaler. The tunnel-node's homes are asked one after the other, each with a fresh request of the
+// same token, while answers to all of them count.
+func (s signaler) Request(ctx context.Context, local protocol.ID, to tunnel.Target, req protocol.TunnelRequest) (protocol.TunnelOpened, protocol.Hash, error) {
+	m, ok := s.n.member(local.Domain())
+	if !ok {
+		return protocol.TunnelOpened{}, protocol.Hash{}, tunnel.ErrNoMembership
+	}
+	homes, err := s.homes(m, to)
+	if err != nil {
+		return protocol.TunnelOpened{}, protocol.Hash{}, err
+	}
+	payload, err := protocol.AppendPayload(nil, req)
+	if err != nil {
+		return protocol.TunnelOpened{}, protocol.Hash{}, err
+	}
+	target := protocol.Peer{ID: to.Node.ID, Signing: to.Node.Signing, Sealing: to.Node.Sealing}
+	answers := make(chan forwardedAnswer, 2*len(homes))
+	failure := errNotForwarded
+	for range 2 {
+		for _, home := range homes {
+			raw, err := s.n.ep.SealSigned(s.n.now(), local, target, req.Command(), payload)
+			if err != nil {
+				return protocol.TunnelOpened{}, protocol.Hash{}, err
+			}
+			defer s.n.asking.add(sha256.Sum256(raw), answers)()
+			if err := s.forward(ctx, m, home, to.Node.ID, raw); err != nil {
+				failure = err
+				continue
+			}
+			wait := time.NewTimer(forwardWait)
+			select {
+			case a := <-answers:
+				wait.Stop()
+				return a.opened, a.hash, nil
+			case <-ctx.Done():
+				wait.Stop()
+				return protocol.TunnelOpened{}, protocol.Hash{}, ctx.Err()
+			case <-wait.C:
+				failure = fmt.Errorf("the tunnel-node did not answer by way of %s", home.ID.Short())
+			}
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return protocol.TunnelOpened{}, protocol.Hash{}, failure
+}
+
+// homes are where the target says that it can be reached; super-nodes of the map only.
+func (s signaler) homes(m *membership, to tunnel.Target) ([]protocol.Peer, error) {
+	var l []protocol.Peer
+	for _, id := range to.Info.Homes {
+		if p, ok := m.mesh.member(id); ok && !m.mesh.isRevoked(id) {
+			l = append(l, p)
+		}
+	}
+	if len(l) == 0 {
+		return nil, errNotForwarded
+	}
+	return l, nil
+}
+
+// forward hands a request to a home, or to this process itself where it is the home.
+func (s signaler) forward(ctx context.Context, m *membership, home protocol.Peer, target protocol.ID, raw []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, forwardWait)
+	defer cancel()
+	v, err := m.call(ctx, home, protocol.ForwardedTunnelRequest{Target: target, Request: raw, Node: m.certificate().Record})
+	if err != nil {
+		return fmt.Errorf("super-node %s: %w", home.ID.Short(), err)
+	}
+	f, err := protocol.ParsePayload[protocol.ForwardedTunnelOpened](v.Payload)
+	if err != nil || v.Command != protocol.CmdForwardedTunnelOpened {
+		return fmt.Errorf("super-node %s answered %s", home.ID.Short(), v.Command)
+	}
+	if f.Status != protocol.StatusOK {
+		return fmt.Errorf("super-node %s: the tunnel-node is %s", home.ID.Short(), f.Status)
+	}
+	return nil
+}
+
+// Relays implements tunnel.Signaler: the target's homes first, then other super-nodes. Operators relay nothing.
+func (s signaler) Relays(ctx context.Context, local protocol.ID, to tunnel.Target) ([]protocol.Peer, error) {
+	m, ok := s.n.member(local.Domain())
+	if !ok {
+		return nil, tunnel.ErrNoMembership
+	}
+	var l []protocol.Peer
+	seen := make(map[protocol.ID]bool)
+	add := func(p protocol.Peer) {
+		if !seen[p.ID] && p.ID.Domain() != protocol.OperatorDomain {
+			seen[p.ID] = true
+			l = append(l, p)
+		}
+	}
+	if homes, err := s.homes(m, to); err == nil {
+		for _, p := range homes {
+			add(p)
+		}
+	}
+	for _, p := range m.peers() {
+		add(p)
+	}
+	return l, nil
+}
+
+// Relay implements tunnel.Signaler.
+func (s signaler) Relay(_ context.Context, local, id protocol.ID) (protocol.Peer, error) {
+	m, ok := s.n.member(local.Domain())
+	if !ok {
+		return protocol.Peer{}, tunnel.ErrNoMembership
+	}
+	p, ok := m.mesh.member(id)
+	if !ok || id.Domain() == protocol.OperatorDomain {
+		return protocol.Peer{}, fmt.Errorf("%s is no super-node of the map", id.Short())
+	}
+	return p, nil
+}
+
+// SealRelayJoin implements tunnel.Signaler.
+func (s signaler) SealRelayJoin(local protocol.ID, relay protocol.Peer, join protocol.RelayJoin) ([]byte, error) {
+	b, err := protocol.AppendPayload(nil, join)
+	if err != nil {
+		return nil, err
+	}
+	return s.n.ep.SealSigned(s.n.now(), local, relay, join.Command(), b)
+}
+
+// forwardedRequest is either for this node as tunnel-node, or to be handed on as super-node.
+func (n *Node) forwardedRequest(now time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParsePayload[protocol.ForwardedTunnelRequest](v.Payload)
+	if err != nil {
+		n.drops.add("malformed")
+		return nil
+	}
+	if m.Target != v.Receiver {
+		if s := n.serving.Load(); s != nil && s.id == v.Receiver {
+			return n.forward.request(now, v)
+		}
+		n.drops.add("not a super-node")
+		return nil
+	}
+	if !n.isSuperNode(v.Receiver, v.Sender) {
+		n.drops.add("not from a super-node")
+		return nil
+	}
+	inner, err := n.ep.VerifyDetached(now, m.Request, m.Node)
+	if err != nil || inner.Command != protocol.CmdTunnelRequest || inner.Receiver != v.Receiver {
+		n.drops.add("forwarded request")
+		return nil
+	}
+	opened, ok := n.opened(now, inner)
+	if !ok {
+		return nil
+	}
+	b, err := protocol.AppendPayload(nil, opened)
+	if err != nil {
+		return nil
+	}
+	raw, err := n.ep.SealReply(now, inner, opened.Command(), b)
+	if err != nil {
+		return nil
+	}
+	cert, err := n.certificateOf(v.Receiver)
+	if err != nil {
+		return nil
+	}
+	out := protocol.ForwardedTunnelOpened{Answer: raw, Cookie: m.Cookie, Node: cert.Record}
+	if b, err = protocol.AppendPayload(nil, out); err != nil {
+		return nil
+	}
+	return []protocol.Out{{To: v.Sender, Command: out.Command(), Payload: b}}
+}
+
+// tunnelRequest is a request that came directly.
+func (n *Node) tunnelRequest(now time.Time, v *protocol.Verified) []protocol.Out {
+	opened, ok := n.opened(now, v)
+	if !ok {
+		return nil
+	}
+	return protocol.Reply(opened)
+}
+
+// opened lets the tunnels decide. Strangers of another domain get silence.
+func (n *Node) opened(now time.Time, v *protocol.Verified) (protocol.TunnelOpened, bool) {
+	if v.Sender.Domain() != v.Receiver.Domain() {
+		n.drops.add("foreign domain")
+		return protocol.TunnelOpened{}, false
+	}
+	req, err := protocol.ParsePayload[protocol.TunnelRequest](v.Payload)
+	if err != nil || v.Raw == nil {
+		n.drops.add("malformed")
+		return protocol.TunnelOpened{}, false
+	}
+	return n.tunnels.HandleRequest(n.tasks.ctx, now, v, req), true
+}
+
+// forwardedOpened is either an answer for this node, or to be handed on as super-node.
+func (n *Node) forwardedOpened(now time.Time, v *protocol.Verified) []protocol.Out {
+	m, err := protocol.ParsePayload[protocol.ForwardedTunnelOpened](v.Payload)
+	if err != nil {
+		n.drops.add("malformed")
+		return nil
+	}
+	if len(m.Cookie) > 0 {
+		if s := n.serving.Load(); s != nil && s.id == v.Receiver {
+			return n.forward.answer(now, v)
+		}
+		n.drops.add("not a super-node")
+		return nil
+	}
+	inner, err := n.ep.VerifyDetached(now, m.Answer, m.Node)
+	if err != nil || inner.Command != protocol.CmdTunnelOpened || inner.Sender.Domain() != inner.Receiver.Domain() {
+		n.drops.add("forwarded answer")
+		return nil
+	}
+	opened, err := protocol.ParsePayload[protocol.TunnelOpened](inner.Payload)
+	if err != nil {
+		n.drops.add("malformed")
+		return nil
+	}
+	if !n.asking.answer(forwardedAnswer{opened, opened.Request}) {
+		n.drops.add("unasked answer")
+	}
+	return nil
+}
+
+// isSuperNode reports whether id is in the map of the mesh that the local identity belongs to.
+func (n *Node) isSuperNode(local, id protocol.ID) bool {
+	m, ok := n.member(local.Domain())
+	if !ok {
+		return false
+	}
+	_, ok = m.mesh.member(id)
+	return ok
+}
+
+// verifyJoin proves a RelayJoin that came on a stream.
+func (n *Node) verifyJoin(raw []byte) (*protocol.Verified, protocol.RelayJoin, error) {
+	v, err := n.ep.VerifyCarrying(n.now(), raw, func(payload []byte) []byte {
+		j, err := protocol.ParsePayload[protocol.RelayJoin](payload)
+		if err != nil {
+			return nil
+		}
+		return j.Node
+	})
+	if err != nil {
+		return nil, protocol.RelayJoin{}, err
+	}
+	s := n.serving.Load()
+	if v.Command != protocol.CmdRelayJoin || s == nil || v.Receiver != s.id {
+		return nil, protocol.RelayJoin{}, endpoint.ErrIdentity
+	}
+	j, err := protocol.ParsePayload[protocol.RelayJoin](v.Payload)
+	return v, j, err
+}

@@ -1,0 +1,207 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"culvert/node/config"
+	"culvert/protocol"
+	"culvert/protocol/carrier"
+	"culvert/tunnel"
+	"culvert/tunnel/link"
+	"culvert/tunnel/relay"
+)
+
+// openTunnels makes the manager and the relay. They are idle until there are identities and connections.
+func (n *Node) openTunnels() (err error) {
+	s := n.cfg.Settings
+	var routes []tunnel.Route
+	for _, r := range s.Routes {
+		routes = append(routes, tunnel.Route(r))
+	}
+	n.tunnels, err = tunnel.New(tunnel.Config{
+		Resolver: resolver{n}, Locator: locator{n}, Signaler: signaler{n},
+		Now: n.meshNow, Revoked: n.isRevoked, Routes: routes, Candidates: n.candidates, Public: n.isPublic,
+		Limits: tunnel.Limits{
+			Tunnels: s.Limits.Tunnels, PeerFlows: s.Limits.TunnelsPerNode, DomainFlows: s.Limits.TunnelsPerDomain,
+		},
+		IdleFlow: s.Timeouts.IdleConnection.D(), IdleLink: s.Timeouts.IdleLink.D(),
+		OpenTimeout: s.Timeouts.Open.D(),
+	})
+	if err != nil {
+		return err
+	}
+	n.relay, err = relay.New(relay.Config{
+		Verify: n.verifyJoin, Now: n.meshNow, TCP: spliced,
+		Wait: s.Timeouts.Handshake.D(), Connections: s.Limits.Connections,
+		Node:   relay.Allowance{Bytes: int64(s.Limits.RelayBytesPerNode) / 24, Rate: int64(s.Limits.RelayRatePerNode)},
+		Domain: relay.Allowance{Bytes: int64(s.Limits.RelayBytesPerDomain) / 24, Rate: int64(s.Limits.RelayRatePerDomain)},
+	})
+	return err
+}
+
+// spliced is the bare connection beneath one whose first byte was peeked at, once that byte has been read.
+func spliced(c relay.Conn) *net.TCPConn {
+	if p, ok := c.(*carrier.Peeked); ok && len(p.Prefix) == 0 {
+		return p.TCPConn
+	}
+	if t, ok := c.(*net.TCPConn); ok {
+		return t
+	}
+	return nil
+}
+
+// streamConfig says who gets which connection on the TCP port.
+func (n *Node) streamConfig() carrier.StreamConfig {
+	return carrier.StreamConfig{
+		TLS: n.tunnels.ServerTLS(),
+		Protocols: map[string]func(*tls.Conn){
+			link.ALPN: func(c *tls.Conn) { n.streamEnded("link", n.tunnels.AcceptLink(c)) },
+		},
+		Raw: map[byte]func(*carrier.Peeked){
+			relay.FirstByte:  n.serveRelay,
+			link.PrefaceByte: func(c *carrier.Peeked) { n.streamEnded("bulk", n.tunnels.AcceptBulk(c)) },
+		},
+	}
+}
+
+func (n *Node) serveRelay(c *carrier.Peeked) {
+	if s := n.serving.Load(); s == nil || s.id.Domain() == protocol.OperatorDomain {
+		n.drops.add("no relay here")
+		c.Close()
+		return
+	}
+	n.streamEnded("relay", n.relay.Serve(c))
+}
+
+func (n *Node) streamEnded(kind string, err error) {
+	if err != nil {
+		n.drops.add(kind + " refused")
+		n.log.Debug("connection ended", "kind", kind, "error", err)
+	}
+}
+
+// tunnelIdentity makes a membership's current certificate known to the tunnels.
+func (n *Node) tunnelIdentity(m *membership) error {
+	return n.tunnels.AddIdentity(tunnel.Identity{
+		Key: m.keys.Signing, Node: m.cert, Trust: m.mesh.trust,
+		Consent: consents(n.cfg.Settings.Consent), Serve: n.cfg.Settings.Tunnel,
+	})
+}
+
+func consents(l []config.Consent) []tunnel.Consent {
+	var out []tunnel.Consent
+	for _, c := range l {
+		t := tunnel.Consent{Device: c.Device, Groups: c.Groups}
+		for _, p := range c.Ports {
+			proto := protocol.TCP
+			if p.UDP {
+				proto = protocol.UDP
+			}
+			t.Ports = append(t.Ports, protocol.Port{Number: p.Number, Protocol: proto})
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// isPublic reports whether an address may be dialled from everywhere, as far as this node is concerned: one that listens on
+// loopback alone talks to its like on the same machine.
+func (n *Node) isPublic(a netip.Addr) bool {
+	return tunnel.Public(a) || a.Unmap().IsLoopback() && n.bound().Addr().IsLoopback()
+}
+
+func (n *Node) isRevoked(id protocol.ID) bool {
+	m, ok := n.member(id.Domain())
+	return ok && m.mesh.isRevoked(id)
+}
+
+// busy reports whether a membership is an end of a live tunnel.
+func (n *Node) busy(id protocol.ID) bool {
+	return slices.ContainsFunc(n.tunnels.Tunnels(), func(t *tunnel.Tunnel) bool { return t.Info().Domain == id.Domain() }) ||
+		slices.ContainsFunc(n.tunnels.Served(), func(s tunnel.Served) bool { return s.Local == id && s.Open > 0 })
+}
+
+// savedForward is one line of forwards.json.
+type savedForward struct {
+	ID     string         `json:"id"`
+	Domain string         `json:"domain"`
+	Device string         `json:"device"`
+	Port   uint16         `json:"port"`
+	Routes []tunnel.Route `json:"routes,omitempty"`
+	Local  netip.AddrPort `json:"local"`
+	Caller string         `json:"caller,omitempty"`
+}
+
+func (n *Node) forwardsFile() string { return filepath.Join(n.cfg.Dir, "forwards.json") }
+
+// saveForwards writes the tunnels that are to last.
+func (n *Node) saveForwards() error {
+	n.forwardsMu.Lock()
+	defer n.forwardsMu.Unlock()
+	l := []savedForward{}
+	for _, f := range n.tunnels.Forwards() {
+		l = append(l, savedForward{f.ID, f.Domain.String(), f.Device, f.Port, f.Routes, f.Listen, f.Caller})
+	}
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(n.forwardsFile(), append(b, '\n'))
+}
+
+// restoreForwards listens again for the tunnels that are to last.
+func (n *Node) restoreForwards() {
+	b, err := os.ReadFile(n.forwardsFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var saved []savedForward
+	if err == nil {
+		err = json.Unmarshal(b, &saved)
+	}
+	if err != nil {
+		n.log.Error("lasting tunnels not restored", "file", n.forwardsFile(), "error", err)
+		return
+	}
+	var l []tunnel.Forward
+	for _, s := range saved {
+		d, err := protocol.ParseDomain(s.Domain)
+		if err != nil {
+			continue
+		}
+		l = append(l, tunnel.Forward{ID: s.ID, OpenRequest: tunnel.OpenRequest{
+			Domain: d, Device: s.Device, Port: s.Port, Protocol: protocol.TCP, Routes: s.Routes, Listen: s.Local, Persist: true, Caller: s.Caller,
+		}})
+	}
+	for id, err := range n.tunnels.Restore(l) {
+		n.log.Error("lasting tunnel not restored", "tunnel", id, "error", err)
+	}
+}
+
+// openTunnel opens a tunnel for an app.
+func (n *Node) openTunnel(ctx context.Context, q tunnel.OpenRequest) (*tunnel.Tunnel, error) {
+	t, err := n.tunnels.Open(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if m, ok := n.member(q.Domain); ok {
+		m.refresh() // from now on revocations matter at once
+	}
+	if q.Persist {
+		if err := n.saveForwards(); err != nil {
+			t.Close()
+			return nil, fmt.Errorf("the tunnel cannot be kept: %w", err)
+		}
+	}
+	return t, nil
+}
