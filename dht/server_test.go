@@ -1,0 +1,439 @@
+package dht_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"culvert/dht"
+	"culvert/dht/memstore"
+	"culvert/dht/storetest"
+	"culvert/partition"
+	"culvert/protocol"
+)
+
+func TestPutStatuses(t *testing.T) {
+	var conflicts int
+	f := newFabric(t)
+	m := f.mesh(1, dht.Config{OnConflict: func(*protocol.Record) { conflicts++ }})[0]
+	w := f.world
+	op, a, b, revoked := w.OperatorNode(), w.Node(7, "a"), w.Node(7, "b"), w.Node(7, "revoked")
+	stranger := w.Node(8, "stranger")
+	if s := f.put(op, m, w.Revocation(revoked.ID, 1, protocol.RevokedNode)); s != 0 {
+		t.Fatalf("revocation: %d", s)
+	}
+	info := func(n *storetest.Node, life time.Duration, issued time.Time) []byte {
+		return w.Sign(n.Keys.Signing, protocol.Record{
+			Table: protocol.TableNodeInfo, Owner: n.ID, Signer: n.ID, Epoch: 1, Sequence: 50, Issued: issued, Expires: issued.Add(life),
+		}, nil)
+	}
+	forged := bytes.Clone(w.Info(a, 60, start))
+	forged[len(forged)-1] ^= 1
+	evil := storetest.Pair(t, "evil operator").Signing
+	byEvil := w.Sign(evil, protocol.Record{
+		Table: protocol.TableEndDevice, Owner: protocol.NewID(7, storetest.Key("x")), Signer: protocol.NodeID(0, evil.Public()), Epoch: 1,
+		Sequence: 1, Issued: start, Expires: start.Add(time.Hour)}, nil)
+	for _, c := range []struct {
+		name string
+		from *storetest.Node
+		raw  []byte
+		want int
+	}{
+		{"owner puts its info", a, w.Info(a, 5, start), 0},
+		{"again", a, w.Info(a, 5, start), 0},
+		{"older", a, w.Info(a, 4, start), int(protocol.StatusSuperseded)},
+		{"same version, other bytes", a, w.Info(a, 5, start.Add(time.Second)), int(protocol.StatusConflict)},
+		{"bad signature", a, forged, int(protocol.StatusOwner)},
+		{"another node's info, certificate unknown", a, w.Info(b, 1, start), int(protocol.StatusOwner)},
+		{"certificate by the operator", op, b.Record, 0},
+		{"another node's info, certificate known", a, w.Info(b, 1, start), 0},
+		{"signed by another", a, w.Sign(a.Keys.Signing, protocol.Record{Table: protocol.TableNodeInfo, Owner: b.ID, Signer: a.ID, Epoch: 2,
+			Issued: start, Expires: start.Add(time.Minute)}, nil), int(protocol.StatusOwner)},
+		{"device by a node", a, w.Sign(a.Keys.Signing, protocol.Record{Table: protocol.TableEndDevice, Owner: protocol.NewID(7, storetest.Key("x")),
+			Signer: a.ID, Epoch: 1, Issued: start, Expires: start.Add(time.Minute)}, nil), int(protocol.StatusOwner)},
+		{"device by an operator that nobody admitted", a, byEvil, int(protocol.StatusOwner)},
+		{"lives too long", a, info(a, 16*time.Minute, start), int(protocol.StatusExpired)},
+		{"from the future", a, info(a, 10*time.Minute, start.Add(3*time.Minute)), int(protocol.StatusExpired)},
+		{"slightly ahead", a, info(a, 10*time.Minute, start.Add(time.Minute)), 0},
+		{"expired", a, info(b, time.Minute, start.Add(-time.Hour)), int(protocol.StatusExpired)},
+		{"of a revoked node", a, w.Info(revoked, 1, start), int(protocol.StatusRevoked)},
+		{"certificate of a revoked node", op, revoked.Record, int(protocol.StatusRevoked)},
+		{"by a revoked node", revoked, w.Info(revoked, 1, start), -1},
+		{"foreign domain", stranger, w.Info(a, 90, start), -1},
+		{"withdrawn revocation", op, w.Static(protocol.Record{Table: protocol.TableRevocation, Tombstone: true, Owner: revoked.ID, Sequence: 9}, nil),
+			int(protocol.StatusPolicy)},
+		{"garbled revocation", op, w.Revocation(protocol.NewID(7, protocol.Hash{}), 3, protocol.RevokedNode), int(protocol.StatusOwner)},
+		{"withdrawal", a, w.Withdrawal(a, 70, start), 0},
+		{"older after the withdrawal", a, w.Info(a, 69, start), int(protocol.StatusSuperseded)},
+		{"device by the operator", op, w.Device(7, "printer", 1), 0},
+		{"operator node again", op, w.OpRecord, 0},
+	} {
+		if got := f.put(c.from, m, c.raw); got != c.want {
+			t.Errorf("%s: status %d, want %d", c.name, got, c.want)
+		}
+	}
+	if conflicts != 1 {
+		t.Errorf("%d conflicts reported", conflicts)
+	}
+	if c, _ := f.say(a, m, protocol.Put{Key: a.ID, Record: []byte("no record")}); c != 0 {
+		t.Errorf("garbage answered with %s", c)
+	}
+	if s := f.putAt(a, m, w.Info(a, 99, start), b.ID); s != int(protocol.StatusOwner) {
+		t.Errorf("under another's key: %d", s)
+	}
+	if st := m.server.Stats(); st["put_conflict"] != 1 || st["drop_foreign_domain"] != 1 || st["drop_revoked"] != 1 || st["drop_malformed"] != 1 {
+		t.Errorf("reasons: %v", st)
+	}
+}
+
+func TestLeavingALocation(t *testing.T) {
+	f := newFabric(t)
+	m := f.mesh(1, dht.Config{})[0]
+	a := f.world.Node(7, "a")
+	here, there := storetest.Key("here"), storetest.Key("there")
+	if s := f.putAt(a, m, f.world.Info(a, 1, start, here), protocol.NewID(7, here)); s != 0 {
+		t.Fatalf("first: %d", s)
+	}
+	if s := f.putAt(a, m, f.world.Info(a, 2, start, there), protocol.NewID(7, here)); s != 0 {
+		t.Errorf("at the location it leaves: %d", s)
+	}
+	if s := f.putAt(a, m, f.world.Info(a, 3, start, there), protocol.NewID(7, here)); s != int(protocol.StatusOwner) {
+		t.Errorf("at a location left long ago: %d", s)
+	}
+	for l, want := range map[protocol.Hash]int{here: 0, there: 1} {
+		_, b := f.say(a, m, protocol.GetTunnelNodes{Location: protocol.NewID(7, l)})
+		if list, err := protocol.ParseRecordList(b); err != nil || len(list.Records) != want {
+			t.Errorf("%d tunnel-nodes, want %d: %v", len(list.Records), want, err)
+		}
+	}
+}
+
+// Every command that reads, across domains: silence. The operator and members of the map see everything.
+func TestForeignDomain(t *testing.T) {
+	f := newFabric(t)
+	ms := f.mesh(2, dht.Config{})
+	m := ms[0]
+	op, a, stranger := f.world.OperatorNode(), f.world.Node(7, "a"), f.world.Node(8, "stranger")
+	loc := storetest.Key("l")
+	for _, raw := range [][]byte{a.Record, f.world.Info(a, 1, start, loc), f.world.Device(7, "p", 1)} {
+		if s := f.put(op, m, raw); s != 0 {
+			t.Fatalf("status %d", s)
+		}
+	}
+	for _, p := range []protocol.Payload{
+		protocol.GetNode{ID: a.ID}, protocol.GetNodeInfo{ID: a.ID}, protocol.GetTunnelNodes{Location: protocol.NewID(7, loc)},
+		protocol.GetEndDevices{Key: protocol.NewID(7, protocol.Hash{})},
+	} {
+		for who, n := range map[string]*storetest.Node{"member": a, "operator": op, "super-node": ms[1].node} {
+			c, b := f.say(n, m, p)
+			if c != p.Command()+1 || len(b) < 200 {
+				t.Errorf("%s to %s: %s, %d bytes", p.Command(), who, c, len(b))
+			}
+		}
+		if c, _ := f.say(stranger, m, p); c != 0 {
+			t.Errorf("%s to a stranger: %s", p.Command(), c)
+		}
+	}
+	for _, p := range []protocol.Payload{
+		protocol.Digest{Table: protocol.TableNode, To: 1<<64 - 1}, protocol.Repair{Table: protocol.TableNode, To: 1<<64 - 1}, protocol.TransferPartition{Epoch: 9},
+	} {
+		if c, _ := f.say(a, m, p); c != 0 {
+			t.Errorf("%s to an ordinary node: %s", p.Command(), c)
+		}
+		if c, _ := f.say(ms[1].node, m, p); c == 0 {
+			t.Errorf("%s to a member: silence", p.Command())
+		}
+	}
+	// Whoever serves all domains may be verified by all.
+	if c, b := f.say(stranger, m, protocol.GetNode{ID: ms[1].node.ID}); c != protocol.CmdNode || b == nil {
+		t.Errorf("super-node's certificate: %s", c)
+	}
+	// Of revocations, a node sees its own domain's.
+	f.put(op, m, f.world.Revocation(f.world.Node(7, "gone").ID, 1, protocol.RevokedNode))
+	for n, want := range map[*storetest.Node]int{a: 1, stranger: 0} {
+		_, b := f.say(n, m, protocol.GetRevocations{})
+		if l, err := protocol.ParseRecordList(b); err != nil || len(l.Records) != want {
+			t.Errorf("%d revocations, want %d: %v", len(l.Records), want, err)
+		}
+	}
+}
+
+func TestOutsideTheRange(t *testing.T) {
+	f := newFabric(t)
+	m := f.serve(f.world.Node(100, "lonely"), dht.Config{})
+	a := f.world.Node(7, "a")
+	ask := func(session uint64, p protocol.Payload) protocol.Command {
+		v := message(a, m.node, p)
+		v.Session = session
+		for _, o := range f.deliver(m, v) {
+			return o.Command
+		}
+		return 0
+	}
+	for _, p := range []protocol.Payload{
+		protocol.GetNodeInfo{ID: a.ID}, protocol.GetTunnelNodes{Location: a.ID}, protocol.GetEndDevices{Key: a.ID}, protocol.GetNode{ID: a.ID},
+		protocol.Put{Key: a.ID, Record: f.world.Info(a, 1, start)}, protocol.GetSuperNodes{},
+	} {
+		if c := ask(0, p); c != 0 {
+			t.Errorf("%s, signed: %s", p.Command(), c)
+		}
+		if c := ask(3, p); c != protocol.CmdWrongRange {
+			t.Errorf("%s, in a session: %s", p.Command(), c)
+		}
+	}
+	m = f.mesh(1, dht.Config{})[0]
+	m.server.SetReady(false)
+	if c := ask(3, protocol.GetNodeInfo{ID: a.ID}); c != protocol.CmdWrongRange {
+		t.Errorf("before it is ready: %s", c)
+	}
+	if s := f.put(a, m, f.world.Info(a, 1, start)); s != 0 {
+		t.Errorf("put before it is ready: %d", s)
+	}
+}
+
+func TestPagingWithEveryReplyLimit(t *testing.T) {
+	f := newFabric(t)
+	ms := f.mesh(9, dht.Config{})
+	m := ms[0]
+	op, a := f.world.OperatorNode(), f.world.Node(7, "a")
+	loc := storetest.Key("l")
+	for i := range 9 {
+		n := f.world.Node(7, fmt.Sprint("n", i))
+		f.put(op, m, n.Record)
+		f.put(op, m, f.world.Info(n, 1, start, loc))
+		f.put(op, m, f.world.Device(7, fmt.Sprint("d", i), 1))
+		f.put(op, m, f.world.Revocation(f.world.Node(7, fmt.Sprint("r", i)).ID, uint64(i+1), protocol.RevokedNode))
+	}
+	type query func(after protocol.ID, since uint64) protocol.Payload
+	for _, c := range []struct {
+		from *storetest.Node
+		want int
+		q    query
+	}{
+		{a, 9, func(after protocol.ID, _ uint64) protocol.Payload { return protocol.GetTunnelNodes{Location: protocol.NewID(7, loc), After: after} }},
+		{a, 9, func(after protocol.ID, _ uint64) protocol.Payload {
+			return protocol.GetEndDevices{Key: protocol.NewID(7, protocol.Hash{}), After: after}
+		}},
+		{a, 9, func(_ protocol.ID, since uint64) protocol.Payload { return protocol.GetRevocations{Since: since} }},
+		{a, 10, func(after protocol.ID, _ uint64) protocol.Payload { return protocol.GetSuperNodes{After: after} }},
+		{a, 1, func(after protocol.ID, _ uint64) protocol.Payload { return protocol.GetOperatorNodes{After: after} }},
+		{op, 9, func(after protocol.ID, _ uint64) protocol.Payload {
+			return protocol.Repair{Table: protocol.TableNode, To: 1<<64 - 1, After: after}
+		}},
+	} {
+		for limit := 0; limit <= 1148; limit++ {
+			seen := map[string]bool{}
+			var after protocol.ID
+			var since uint64
+			for pages := 0; ; pages++ {
+				v := message(c.from, m.node, c.q(after, since))
+				v.ReplyLimit = limit
+				out := f.deliver(m, v)
+				if len(out) == 0 {
+					if limit > 600 {
+						t.Fatalf("%s, limit %d: silence", v.Command, limit)
+					}
+					break
+				}
+				if len(out[0].Payload) > limit {
+					t.Fatalf("%s, limit %d: reply of %d bytes", v.Command, limit, len(out[0].Payload))
+				}
+				l, err := protocol.ParseRecordList(out[0].Payload)
+				if err != nil || pages > 60 {
+					t.Fatalf("%s, limit %d: page %d: %v", v.Command, limit, pages, err)
+				}
+				for _, r := range l.Records {
+					if seen[string(r)] {
+						t.Fatalf("%s, limit %d: twice the same record", v.Command, limit)
+					}
+					seen[string(r)] = true
+					var rv protocol.RevocationValue
+					if v.Command == protocol.CmdGetRevocations {
+						if err := protocol.Unmarshal(storetest.Parse(t, r).Value, &rv); err != nil || rv.Number <= since {
+							t.Fatalf("limit %d: number %d after %d: %v", limit, rv.Number, since, err)
+						}
+						since = rv.Number
+					}
+				}
+				if l.Next.IsZero() {
+					if len(seen) != c.want {
+						t.Fatalf("%s, limit %d: %d records, want %d", v.Command, limit, len(seen), c.want)
+					}
+					break
+				}
+				after = l.Next
+			}
+		}
+	}
+}
+
+func TestQuotaOfOneDomainLeavesOthersAlone(t *testing.T) {
+	f := newFabric(t)
+	limits := dht.Limits{DomainRecords: 30, PerEnrolled: -1}
+	m := f.mesh(1, dht.Config{Limits: limits})[0]
+	op := f.world.OperatorNode()
+	counted := map[int]int{}
+	var first *storetest.Node
+	for i := range 300 {
+		n := f.world.Node(7, fmt.Sprint("flood ", i))
+		if first == nil {
+			first = n
+		}
+		counted[f.put(n, m, f.world.Info(n, 1, start))]++
+	}
+	if counted[0] != 15 || counted[int(protocol.StatusQuota)] != 285 { // each brings its certificate
+		t.Errorf("flood: %v", counted)
+	}
+	if s := f.put(first, m, f.world.Info(first, 2, start)); s != 0 {
+		t.Errorf("a replacement at the limit: %d", s)
+	}
+	if s := f.put(op, m, f.world.Device(7, "printer", 1)); s != 0 {
+		t.Errorf("the operator's record at the limit: %d", s)
+	}
+	for i := range 10 {
+		n := f.world.Node(8, fmt.Sprint("calm ", i))
+		if s := f.put(n, m, f.world.Info(n, 1, start)); s != 0 {
+			t.Errorf("another domain: %d", s)
+		}
+	}
+	// What has expired is collected before anybody is refused.
+	f.advance(11 * time.Minute)
+	n := f.world.Node(7, "later")
+	if s := f.put(n, m, f.world.Info(n, 1, f.clock())); s != 0 {
+		t.Errorf("after the others have expired: %d", s)
+	}
+}
+
+func TestRates(t *testing.T) {
+	f := newFabric(t)
+	m := f.mesh(1, dht.Config{Limits: dht.Limits{NodePuts: 1, NodeBurst: 5, DomainPuts: 1, DomainBurst: 12, Senders: 8}})[0]
+	burst := func(n *storetest.Node) (ok int) {
+		for i := range 20 {
+			if f.put(n, m, f.world.Info(n, uint64(i+1), start)) == 0 {
+				ok++
+			}
+		}
+		return ok
+	}
+	if n := burst(f.world.Node(7, "a")); n != 5 {
+		t.Errorf("one node: %d", n)
+	}
+	if n := burst(f.world.Node(7, "b")) + burst(f.world.Node(7, "c")); n != 7 {
+		t.Errorf("the rest of its domain: %d", n)
+	}
+	if n := burst(f.world.Node(8, "d")); n != 5 {
+		t.Errorf("another domain: %d", n)
+	}
+	f.advance(time.Minute)
+	for i := range 40 { // more senders than are remembered
+		if n := burst(f.world.Node(protocol.Domain(1000+i), "many")); n != 5 {
+			t.Errorf("sender %d: %d", i, n)
+		}
+	}
+}
+
+func TestPassingOn(t *testing.T) {
+	f := newFabric(t)
+	ms := f.mesh(3, dht.Config{})
+	a, loc := f.world.Node(7, "a"), storetest.Key("l")
+	info := f.world.Info(a, 1, start, loc)
+	if s := f.put(a, ms[0], info); s != 0 {
+		t.Fatalf("status %d", s)
+	}
+	for i, m := range ms {
+		if raw, err := m.store.Get(protocol.TableNodeInfo, a.ID, start); err != nil || !bytes.Equal(raw, info) {
+			t.Errorf("member %d: %v", i, err)
+		}
+		if _, err := m.store.Get(protocol.TableNode, a.ID, start); err != nil {
+			t.Errorf("certificate at member %d: %v", i, err)
+		}
+	}
+	// A forwarded put ends where it arrives, and only members may forward.
+	fwd := protocol.Put{Key: a.ID, Record: f.world.Info(a, 2, start), Forwarded: true}
+	if out := f.deliver(ms[0], message(ms[1].node, ms[0].node, fwd)); len(out) != 1 {
+		t.Errorf("forwarded again: %d messages", len(out))
+	}
+	if out := f.deliver(ms[0], message(a, ms[0].node, fwd)); len(out) != 0 {
+		t.Error("forwarded by an ordinary node")
+	}
+	// The same record again is not passed on: a loop dies at once.
+	if out := f.deliver(ms[0], message(a, ms[0].node, protocol.Put{Key: a.ID, Record: fwd.Record})); len(out) != 1 {
+		t.Errorf("a repeat makes %d messages", len(out))
+	}
+	v := message(a, ms[0].node, protocol.GetNodeInfo{ID: a.ID})
+	if v.Reply = true; len(f.deliver(ms[0], v)) != 0 {
+		t.Error("an answer was answered")
+	}
+}
+
+func TestMapArrivesInAnyOrder(t *testing.T) {
+	f := newFabric(t)
+	var maps []uint64
+	st := memstore.New()
+	nodes := []*storetest.Node{f.world.Node(100, "x"), f.world.Node(101, "y"), f.world.Node(102, "z")}
+	cfg := dht.Config{Store: st, OnMap: func(m *partition.Map) { maps = append(maps, m.Epoch()) }}
+	m := f.serve(nodes[0], cfg)
+	op := f.world.OperatorNode()
+	_, r1, h1 := f.world.Map(1, nodes...)
+	for _, raw := range slices.Concat(r1[:1], [][]byte{h1}, r1[1:]) {
+		if s := f.put(op, m, raw); s != 0 {
+			t.Fatalf("status %d", s)
+		}
+	}
+	// Epoch 2 is without z, whose record is withdrawn.
+	_, r2, h2 := f.world.Map(2, nodes[:2]...)
+	gone := f.world.Static(protocol.Record{Table: protocol.TableSuperNode, Tombstone: true, Owner: nodes[2].ID, Sequence: 2}, nil)
+	for _, raw := range slices.Concat([][]byte{h2, gone}, r2) {
+		f.put(op, m, raw)
+	}
+	if !slices.Equal(maps, []uint64{1, 2}) || len(m.server.Map().Members()) != 2 {
+		t.Errorf("maps %v", maps)
+	}
+	f.put(op, m, h1) // an old head
+	if m = f.serve(nodes[0], cfg); m.server.Map() == nil || m.server.Map().Epoch() != 2 {
+		t.Error("the map is lost with a restart")
+	}
+	if c, b := f.say(nodes[1], m, protocol.GetSuperNodes{Epoch: 2}); c != protocol.CmdSuperNodes {
+		t.Errorf("answer %s", c)
+	} else if l, _ := protocol.ParseRecordList(b); len(l.Records) != 1 {
+		t.Errorf("%d records for who is current", len(l.Records))
+	}
+}
+
+func TestRevokedAreNotServed(t *testing.T) {
+	f := newFabric(t)
+	var told []uint64
+	m := f.mesh(1, dht.Config{OnRevocation: func(_ *protocol.Record, v protocol.RevocationValue) { told = append(told, v.Number) }})[0]
+	op, a, b := f.world.OperatorNode(), f.world.Node(7, "a"), f.world.Node(7, "b")
+	loc := storetest.Key("l")
+	f.put(a, m, f.world.Info(a, 1, start, loc))
+	f.put(b, m, f.world.Info(b, 1, start, loc))
+	listed := func() int {
+		_, raw := f.say(b, m, protocol.GetTunnelNodes{Location: protocol.NewID(7, loc)})
+		l, _ := protocol.ParseRecordList(raw)
+		return len(l.Records)
+	}
+	if n := listed(); n != 2 {
+		t.Fatalf("%d listed", n)
+	}
+	f.put(op, m, f.world.Revocation(a.ID, 1, protocol.RevokedNode))
+	if n := listed(); n != 1 || !m.server.Revoked(a.ID) || m.server.Revoked(b.ID) {
+		t.Errorf("%d listed after the revocation", n)
+	}
+	ban := protocol.NewID(7, protocol.Hash{})
+	f.put(op, m, f.world.Revocation(ban, 2, protocol.BannedDomain))
+	if c, _ := f.say(b, m, protocol.GetNodeInfo{ID: b.ID}); c != 0 {
+		t.Errorf("banned domain answered with %s", c)
+	}
+	f.put(op, m, f.world.Revocation(ban, 3, protocol.UnbannedAgain))
+	f.put(op, m, f.world.Revocation(ban, 2, protocol.BannedDomain)) // the list never rolls back
+	if n := listed(); n != 1 || !slices.Equal(told, []uint64{1, 2, 3}) {
+		t.Errorf("%d listed after the ban is lifted; told of %v", n, told)
+	}
+	again := f.serve(m.node, dht.Config{Store: m.store})
+	if !again.server.Revoked(a.ID) || again.server.Revoked(b.ID) {
+		t.Error("revocations are lost with a restart")
+	}
+}
