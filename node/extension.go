@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"culvert/partition"
@@ -66,11 +68,11 @@ func (n *Node) plugIn(x *Extension) error {
 // OperatorMesh is what the operator needs of the node that it runs in.
 type OperatorMesh struct{ n *Node }
 
-// Publish stores records here and at the super-nodes of their keys, and returns how many super-nodes confirmed.
+// Publish stores a record here and at the super-nodes of its keys, and returns how many members of the map have it, this
+// node included while it is one.
 func (o *OperatorMesh) Publish(ctx context.Context, record []byte) (confirmed int, err error) {
 	s := o.n.serving.Load()
-	now := o.n.meshNow()
-	if _, err := s.server.Apply(ctx, now, [][]byte{record}); err != nil {
+	if _, err := s.server.Apply(ctx, o.n.meshNow(), [][]byte{record}); err != nil {
 		return 0, err
 	}
 	r, err := protocol.ParseRecord(record)
@@ -81,22 +83,59 @@ func (o *OperatorMesh) Publish(ctx context.Context, record []byte) (confirmed in
 	if m == nil {
 		return 0, nil
 	}
-	var errs []error
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		count int
+		errs  []error
+	)
 	for _, mem := range m.Members() {
+		k, serves := keyAt(r, mem)
+		if !serves {
+			continue
+		}
 		if mem.Peer.ID == s.id {
+			mu.Lock()
+			count++
+			mu.Unlock()
 			continue
 		}
-		k, mine := keyAt(r, mem)
-		if !mine {
-			continue
-		}
-		if err := o.put(ctx, s, mem.Peer, k, record); err != nil {
-			errs = append(errs, fmt.Errorf("super-node %s: %w", mem.Peer.ID.Short(), err))
-			continue
-		}
-		confirmed++
+		wg.Go(func() {
+			err := o.put(ctx, s, mem.Peer, k, record)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("super-node %s: %w", mem.Peer.ID.Short(), err))
+				return
+			}
+			count++
+		})
 	}
-	return confirmed, errors.Join(errs...)
+	wg.Wait()
+	return count, errors.Join(errs...)
+}
+
+// Fill stores records that the operator has signed before: node.db may have been lost.
+func (o *OperatorMesh) Fill(ctx context.Context, records iter.Seq2[[]byte, error]) error {
+	const batch = 256
+	s := o.n.serving.Load()
+	var l [][]byte
+	flush := func() error {
+		_, err := s.server.Apply(ctx, o.n.meshNow(), l)
+		l = l[:0]
+		return err
+	}
+	for raw, err := range records {
+		if err != nil {
+			return err
+		}
+		if l = append(l, raw); len(l) == batch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
 }
 
 // keyAt is a key of the record that the member serves.
