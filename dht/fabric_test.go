@@ -26,6 +26,7 @@ type fabric struct {
 
 	mu      sync.Mutex
 	now     time.Time
+	began   time.Time // set inside a synctest bubble, whose time then goes on top of now
 	servers map[protocol.ID]*member
 	calls   map[protocol.ID]int
 }
@@ -45,7 +46,10 @@ func newFabric(t testing.TB) *fabric {
 func (f *fabric) clock() time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.now
+	if f.began.IsZero() {
+		return f.now
+	}
+	return f.now.Add(time.Since(f.began))
 }
 
 func (f *fabric) advance(d time.Duration) {

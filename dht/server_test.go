@@ -212,7 +212,9 @@ func TestPagingWithEveryReplyLimit(t *testing.T) {
 		want int
 		q    query
 	}{
-		{a, 9, func(after protocol.ID, _ uint64) protocol.Payload { return protocol.GetTunnelNodes{Location: protocol.NewID(7, loc), After: after} }},
+		{a, 9, func(after protocol.ID, _ uint64) protocol.Payload {
+			return protocol.GetTunnelNodes{Location: protocol.NewID(7, loc), After: after}
+		}},
 		{a, 9, func(after protocol.ID, _ uint64) protocol.Payload {
 			return protocol.GetEndDevices{Key: protocol.NewID(7, protocol.Hash{}), After: after}
 		}},
