@@ -43,6 +43,8 @@ type Config struct {
 	Port    uint16                 // on which node listens for links; 0: none is offered
 	// Reachable are addresses at which others have reached this node's TCP port, beyond its interfaces' public ones.
 	Reachable func() []netip.AddrPort
+	// Candidates replaces both: where this node's TCP port may be dialled, best first.
+	Candidates func() []protocol.Candidate
 	// Public tells addresses for the direct route from those of a location; Public.
 	Public func(netip.Addr) bool
 	// DialNode connects to nodes and relays; a net.Dialer.

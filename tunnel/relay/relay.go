@@ -62,6 +62,12 @@ var reasonNames = [reasons]string{
 // ErrRefused is what Serve returns for a connection that was not joined.
 var ErrRefused = errors.New("relay: refused")
 
+// guest is a connection that is here.
+type guest struct {
+	conn  Conn
+	party *party // nil until its join was verified; guarded by Relay.mu
+}
+
 // Relay is a super-node's side of relayed tunnels.
 type Relay struct {
 	cfg    Config
@@ -74,7 +80,7 @@ type Relay struct {
 	mu     sync.Mutex
 	closed bool
 	table  *table
-	conns  map[Conn]*party // whoever sent a valid join; nil while it is read
+	guests map[*guest]struct{}
 }
 
 // New makes a relay; Close it.
@@ -92,7 +98,7 @@ func New(cfg Config) (*Relay, error) {
 	cfg.Node.Connections = cmp.Or(cfg.Node.Connections, 2048)
 	cfg.Domain.Connections = cmp.Or(cfg.Domain.Connections, 8192)
 	return &Relay{
-		cfg: cfg, acc: newAccounts(cfg.Node, cfg.Domain), conns: make(map[Conn]*party),
+		cfg: cfg, acc: newAccounts(cfg.Node, cfg.Domain), guests: make(map[*guest]struct{}),
 		// Spent tokens are kept past the ±120 s in which a recorded join could be fresh.
 		table: newTable(cfg.Waiting, 5*time.Minute),
 	}, nil
@@ -101,34 +107,34 @@ func New(cfg Config) (*Relay, error) {
 // Serve owns conn until it returns, and closes it. It is called in a goroutine of the caller, one for each connection.
 func (r *Relay) Serve(conn Conn) error {
 	defer conn.Close()
-	if why := r.track(conn); why != reasonNone {
+	g := &guest{conn: conn}
+	if why := r.track(g); why != reasonNone {
 		return r.refuse(why)
 	}
-	defer r.untrack(conn)
-	why := r.serve(conn)
-	if why != reasonNone {
+	defer r.untrack(g)
+	if why := r.serve(g); why != reasonNone {
 		return r.refuse(why)
 	}
 	return nil
 }
 
-func (r *Relay) track(conn Conn) reason {
+func (r *Relay) track(g *guest) reason {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return reasonClosed
 	}
-	if len(r.conns) >= r.cfg.Connections {
+	if len(r.guests) >= r.cfg.Connections {
 		return reasonFull
 	}
-	r.conns[conn] = nil
+	r.guests[g] = struct{}{}
 	r.wg.Add(1)
 	return reasonNone
 }
 
-func (r *Relay) untrack(conn Conn) {
+func (r *Relay) untrack(g *guest) {
 	r.mu.Lock()
-	delete(r.conns, conn)
+	delete(r.guests, g)
 	r.mu.Unlock()
 	r.wg.Done()
 }
@@ -139,7 +145,8 @@ func (r *Relay) refuse(why reason) error {
 }
 
 // serve pairs the connection and carries its own direction.
-func (r *Relay) serve(conn Conn) reason {
+func (r *Relay) serve(g *guest) reason {
+	conn := g.conn
 	_ = conn.SetReadDeadline(time.Now().Add(r.cfg.Wait))
 	raw, err := readJoin(conn)
 	if err != nil {
@@ -162,7 +169,7 @@ func (r *Relay) serve(conn Conn) reason {
 		r.mu.Unlock()
 		return reasonClosed
 	}
-	r.conns[conn] = who
+	g.party = who
 	other, why := r.table.join(now, join.Token, w)
 	r.mu.Unlock()
 	if why != reasonNone {
@@ -194,9 +201,9 @@ func (r *Relay) serve(conn Conn) reason {
 func (r *Relay) Drop(gone func(protocol.ID) bool) int {
 	var out []Conn
 	r.mu.Lock()
-	for c, who := range r.conns {
-		if who != nil && gone(who.id) {
-			out = append(out, c)
+	for g := range r.guests {
+		if g.party != nil && gone(g.party.id) {
+			out = append(out, g.conn)
 		}
 	}
 	r.mu.Unlock()
@@ -214,7 +221,7 @@ func (r *Relay) Stats() map[string]uint64 {
 	}
 	s["bytes"] = uint64(r.bytes.Load())
 	r.mu.Lock()
-	s["connections now"], s["waiting now"] = uint64(len(r.conns)), uint64(len(r.table.waiting))
+	s["connections now"], s["waiting now"] = uint64(len(r.guests)), uint64(len(r.table.waiting))
 	r.mu.Unlock()
 	return s
 }
@@ -223,16 +230,16 @@ func (r *Relay) Stats() map[string]uint64 {
 func (r *Relay) Close() error {
 	r.mu.Lock()
 	r.closed = true
-	waiting := make([]Conn, 0, len(r.conns))
-	for c := range r.conns {
-		waiting = append(waiting, c)
+	here := make([]Conn, 0, len(r.guests))
+	for g := range r.guests {
+		here = append(here, g.conn)
 	}
 	for token, w := range r.table.waiting {
 		delete(r.table.waiting, token)
 		close(w.met)
 	}
 	r.mu.Unlock()
-	for _, c := range waiting {
+	for _, c := range here {
 		_ = c.Close()
 	}
 	r.wg.Wait()

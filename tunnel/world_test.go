@@ -1,0 +1,450 @@
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"culvert/protocol"
+	"culvert/protocol/carrier"
+	"culvert/protocol/key"
+	"culvert/tunnel/link"
+	"culvert/tunnel/relay"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a mesh on loopback under made-up addresses: who dials one of them is led to the real listener behind it.
+type world struct {
+	t        testing.TB
+	operator *key.Pair
+	root     *key.Pair
+	trust    *protocol.Trust
+	seeds    byte
+
+	mu      sync.Mutex
+	real    map[netip.AddrPort]string
+	dials   map[netip.AddrPort]int
+	agents  map[protocol.ID]*agent
+	relays  []*relayNode
+	devices map[protocol.ID]Device
+	targets map[protocol.ID][]protocol.ID // device → tunnel-nodes
+	revoked map[protocol.ID]bool
+	capture func([]byte) // sees what passes the relays
+}
+
+// agent is a node of the world.
+type agent struct {
+	*Manager
+	w        *world
+	pair     *key.Pair
+	node     *protocol.CertifiedNode
+	place    protocol.Hash // its location
+	own      []netip.Prefix
+	streams  *carrier.Streams
+	macs     map[[6]byte]netip.Addr
+	isolated bool // offers no candidates
+	deaf     bool // answers no requests
+	requests []protocol.Hash
+}
+
+type relayNode struct {
+	peer    protocol.Peer
+	relay   *relay.Relay
+	streams *carrier.Streams
+	joins   [][]byte
+	mu      sync.Mutex
+}
+
+func newWorld(t testing.TB) *world {
+	w := &world{t: t, real: map[netip.AddrPort]string{}, dials: map[netip.AddrPort]int{}, agents: map[protocol.ID]*agent{},
+		devices: map[protocol.ID]Device{}, targets: map[protocol.ID][]protocol.ID{}, revoked: map[protocol.ID]bool{}}
+	w.root, w.operator = w.pair(), w.pair()
+	w.trust = protocol.NewTrust(w.root.Signing.Public().Hash())
+	value, err := protocol.Marshal(protocol.OperatorNodeValue{Signing: w.operator.Signing.Public(), Sealing: w.operator.Sealing.Public()})
+	check(t, err)
+	now := time.Now()
+	raw, err := protocol.SignRecord(&protocol.Record{
+		Table: protocol.TableOperatorNode, Owner: protocol.NodeID(protocol.OperatorDomain, w.operator.Signing.Public()),
+		Signer: w.trust.RootID(), Epoch: 1, Sequence: 1, Issued: now, Expires: now.Add(time.Hour), Value: value,
+	}, w.root.Signing)
+	check(t, err)
+	check(t, w.trust.AddOperator(raw, w.root.Signing.Public(), now))
+	return w
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) pair() *key.Pair {
+	w.seeds++
+	p, err := key.Generate(bytes.NewReader(bytes.Repeat([]byte{w.seeds}, 64)))
+	check(w.t, err)
+	return p
+}
+
+// certify signs a node's certificate.
+func (w *world) certify(p *key.Pair, d protocol.Domain, sequence uint64, lasts time.Duration, groups ...string) *protocol.CertifiedNode {
+	value, err := protocol.Marshal(protocol.NodeValue{Signing: p.Signing.Public(), Sealing: p.Sealing.Public(), Groups: groups})
+	check(w.t, err)
+	now := time.Now()
+	raw, err := protocol.SignRecord(&protocol.Record{
+		Table: protocol.TableNode, Owner: protocol.NodeID(d, p.Signing.Public()),
+		Signer: protocol.NodeID(protocol.OperatorDomain, w.operator.Signing.Public()), Epoch: 1, Sequence: sequence,
+		Issued: now, Expires: now.Add(lasts), Value: value,
+	}, w.operator.Signing)
+	check(w.t, err)
+	n, err := w.trust.CheckNode(raw, now)
+	check(w.t, err)
+	return n
+}
+
+type agentOption func(*agent, *Config, *Identity)
+
+// agent starts a node in a domain with interface addresses; the location is the first byte of place.
+func (w *world) agent(d protocol.Domain, place byte, own []netip.Prefix, opts ...agentOption) *agent {
+	p := w.pair()
+	a := &agent{w: w, pair: p, node: w.certify(p, d, 1, time.Hour, "office"), place: protocol.Hash{place}, own: own,
+		macs: map[[6]byte]netip.Addr{}}
+	cfg := Config{Resolver: a, Locator: a, Signaler: a, Port: 7700, DialNode: w.dial, DialDevice: w.dial, Revoked: w.isRevoked}
+	id := Identity{Key: p.Signing, Node: a.node, Trust: w.trust, Serve: true}
+	for _, o := range opts {
+		o(a, &cfg, &id)
+	}
+	m, err := New(cfg)
+	check(w.t, err)
+	check(w.t, m.AddIdentity(id))
+	a.Manager = m
+	a.streams = w.listen(carrier.StreamConfig{
+		TLS: m.ServerTLS(), Protocols: map[string]func(*tls.Conn){link.ALPN: func(c *tls.Conn) { _ = m.AcceptLink(c) }},
+		Raw: map[byte]func(*carrier.Peeked){link.PrefaceByte: func(c *carrier.Peeked) { _ = m.AcceptBulk(c) }},
+	})
+	w.mu.Lock()
+	w.agents[a.node.ID] = a
+	for _, p := range own {
+		w.real[netip.AddrPortFrom(p.Addr(), 7700)] = a.streams.LocalAddr().String()
+	}
+	w.mu.Unlock()
+	w.t.Cleanup(func() {
+		_ = a.Manager.Close()
+		_ = a.streams.Close()
+	})
+	return a
+}
+
+func (w *world) listen(cfg carrier.StreamConfig) *carrier.Streams {
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	check(w.t, err)
+	s, err := carrier.ServeStreams(l, cfg)
+	check(w.t, err)
+	return s
+}
+
+func (w *world) isRevoked(id protocol.ID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.revoked[id]
+}
+
+// dial leads a made-up address to its listener.
+func (w *world) dial(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
+	w.mu.Lock()
+	addr, ok := w.real[a]
+	w.dials[a]++
+	w.mu.Unlock()
+	if !ok {
+		return nil, &net.OpError{Op: "dial", Err: errors.New("no route to host")}
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// tapped lets a test see what passes a relay.
+type tapped struct {
+	*carrier.Peeked
+	see func([]byte)
+}
+
+func (c *tapped) Read(b []byte) (int, error) {
+	n, err := c.Peeked.Read(b)
+	c.see(b[:n])
+	return n, err
+}
+
+// relayNode starts a super-node's relay.
+func (w *world) relayNode(addr string) *relayNode {
+	p := w.pair()
+	at := netip.MustParseAddrPort(addr)
+	n := &relayNode{peer: protocol.Peer{ID: protocol.NodeID(77, p.Signing.Public()), Addr: at}}
+	r, err := relay.New(relay.Config{
+		Verify: func(raw []byte) (*protocol.Verified, protocol.RelayJoin, error) {
+			var j protocol.RelayJoin
+			if len(raw) < protocol.IDSize {
+				return nil, j, errors.New("short")
+			}
+			n.mu.Lock()
+			n.joins = append(n.joins, raw)
+			n.mu.Unlock()
+			err := protocol.Unmarshal(raw[protocol.IDSize:], &j)
+			return &protocol.Verified{Sender: protocol.ID(raw[:protocol.IDSize])}, j, err
+		},
+		TCP: func(c relay.Conn) *net.TCPConn {
+			if p, ok := c.(*carrier.Peeked); ok {
+				return p.TCPConn
+			}
+			return nil
+		},
+	})
+	check(w.t, err)
+	n.relay = r
+	n.streams = w.listen(carrier.StreamConfig{Raw: map[byte]func(*carrier.Peeked){relay.FirstByte: func(c *carrier.Peeked) {
+		if w.capture != nil {
+			_ = r.Serve(&tapped{c, w.capture})
+			return
+		}
+		_ = r.Serve(c)
+	}}})
+	w.mu.Lock()
+	w.real[at] = n.streams.LocalAddr().String()
+	w.relays = append(w.relays, n)
+	w.mu.Unlock()
+	w.t.Cleanup(n.kill)
+	return n
+}
+
+func (n *relayNode) kill() {
+	_ = n.relay.Close()
+	_ = n.streams.Close()
+}
+
+// device registers a device that stands at addr and speaks with serve; agents are its tunnel-nodes.
+func (w *world) device(name string, addr string, place byte, serve func(*net.TCPConn), agents ...*agent) Device {
+	at := netip.MustParseAddrPort(addr)
+	w.seeds++
+	mac := [6]byte{2, 0, 0, 0, 1, w.seeds}
+	d := Device{ID: protocol.NewID(agents[0].node.ID.Domain(), protocol.Hash{w.seeds}), Value: protocol.EndDeviceValue{
+		Name: name, MAC: mac[:], Ports: []protocol.Port{{Number: at.Port(), Protocol: protocol.TCP}}, Locations: []protocol.Hash{{place}},
+	}}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range agents {
+		a.macs[mac] = at.Addr()
+		w.targets[d.ID] = append(w.targets[d.ID], a.node.ID)
+	}
+	w.devices[d.ID] = d
+	if serve != nil {
+		w.real[at] = listenDevice(w.t, serve)
+	}
+	return d
+}
+
+// change edits a device's record.
+func (w *world) change(d Device, fn func(*protocol.EndDeviceValue)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d = w.devices[d.ID]
+	fn(&d.Value)
+	w.devices[d.ID] = d
+}
+
+func listenDevice(t testing.TB, serve func(*net.TCPConn)) string {
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	check(t, err)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var all []*net.TCPConn
+	wg.Go(func() {
+		for {
+			c, err := l.AcceptTCP()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			all = append(all, c)
+			mu.Unlock()
+			wg.Go(func() { serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		for _, c := range all {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	return l.Addr().String()
+}
+
+// What devices do.
+func echoDevice(c *net.TCPConn) {
+	defer c.Close()
+	if _, err := io.Copy(c, c); err == nil {
+		_ = c.CloseWrite()
+	}
+}
+
+func hashDevice(c *net.TCPConn) { // answers the hash of all it got, once the sender has ended
+	defer c.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, c); err == nil {
+		_, _ = c.Write(h.Sum(nil))
+	}
+}
+
+// Resolver.
+func (a *agent) Device(_ context.Context, d protocol.Domain, ref string) (Device, error) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	for _, dev := range a.w.devices {
+		if dev.ID.Domain() == d && (dev.ID.String() == ref || dev.Value.Name == ref) {
+			return dev, nil
+		}
+	}
+	return Device{}, ErrUnknownDevice
+}
+
+func (a *agent) TunnelNodes(_ context.Context, d Device) ([]Target, error) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	var l []Target
+	for _, id := range a.w.targets[d.ID] {
+		n := a.w.agents[id]
+		info := protocol.NodeInfoValue{Tunnel: true, Locations: []protocol.Hash{n.place}}
+		if !n.isolated {
+			info.Candidates = Candidates(n.own, 7700, nil)
+		}
+		l = append(l, Target{Node: n.node, Info: info})
+	}
+	return l, nil
+}
+
+func (a *agent) Certified(_ context.Context, id protocol.ID) (*protocol.CertifiedNode, error) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	if n := a.w.agents[id]; n != nil {
+		return n.node, nil
+	}
+	return nil, errors.New("unknown node")
+}
+
+// Locator.
+func (a *agent) Locations(protocol.Domain) []protocol.Hash { return []protocol.Hash{a.place} }
+
+func (a *agent) FindMAC(_ context.Context, mac [6]byte) (netip.Addr, error) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	if addr, ok := a.macs[mac]; ok {
+		return addr, nil
+	}
+	return netip.Addr{}, errors.New("not on the link")
+}
+
+func (a *agent) OnLink(addr netip.Addr) bool {
+	for _, p := range a.own {
+		if p.Contains(addr) && p.Addr() != addr {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *agent) Neighbour(addr netip.Addr) ([6]byte, bool) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	for mac, at := range a.macs {
+		if at == addr {
+			return mac, true
+		}
+	}
+	return [6]byte{}, false
+}
+
+func (a *agent) Own() []netip.Prefix { return a.own }
+
+// Signaler.
+func (a *agent) Request(ctx context.Context, local protocol.ID, to Target, req protocol.TunnelRequest) (protocol.TunnelOpened, protocol.Hash, error) {
+	raw := make([]byte, 64)
+	_, _ = rand.Read(raw)
+	hash := protocol.Hash(sha256.Sum256(raw))
+	a.w.mu.Lock()
+	n := a.w.agents[to.Node.ID]
+	a.requests = append(a.requests, hash)
+	a.w.mu.Unlock()
+	if n.deaf {
+		<-ctx.Done()
+		return protocol.TunnelOpened{}, hash, ctx.Err()
+	}
+	v := &protocol.Verified{Receiver: to.Node.ID, Sender: local, Command: protocol.CmdTunnelRequest, Raw: raw, Node: a.node}
+	answer := n.HandleRequest(ctx, time.Now(), v, req)
+	if n.isolated {
+		answer.Candidates = nil
+	}
+	return answer, hash, nil
+}
+
+func (a *agent) Relays(context.Context, protocol.ID, Target) ([]protocol.Peer, error) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	var l []protocol.Peer
+	for _, r := range a.w.relays {
+		l = append(l, r.peer)
+	}
+	return l, nil
+}
+
+func (a *agent) Relay(_ context.Context, _, id protocol.ID) (protocol.Peer, error) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	for _, r := range a.w.relays {
+		if r.peer.ID == id {
+			return r.peer, nil
+		}
+	}
+	return protocol.Peer{}, errors.New("no such super-node")
+}
+
+func (a *agent) SealRelayJoin(local protocol.ID, _ protocol.Peer, j protocol.RelayJoin) ([]byte, error) {
+	b, err := protocol.Marshal(j)
+	return append(append([]byte(nil), local[:]...), b...), err
+}
+
+var (
+	_ Resolver = (*agent)(nil)
+	_ Locator  = (*agent)(nil)
+	_ Signaler = (*agent)(nil)
+)
+
+// open opens a tunnel and dials it.
+func (a *agent) tunnel(t testing.TB, device string, port uint16, routes ...Route) *Tunnel {
+	t.Helper()
+	tn, err := a.Open(context.Background(), OpenRequest{Device: device, Port: port, Routes: routes})
+	if err != nil {
+		t.Fatalf("open %s: %v", device, err)
+	}
+	return tn
+}
+
+func dialTunnel(t testing.TB, tn *Tunnel) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", tn.Local().String())
+	check(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c.(*net.TCPConn)
+}
