@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// demoLimit ends a demo that hangs: nothing in it takes longer on a slow machine.
+const demoLimit = 85 * time.Second
+
+func newDemoCmd() *cobra.Command {
+	var device string
+	cmd := &cobra.Command{
+		Use:   "demo [--device HOST:PORT]",
+		Short: "Run a whole mesh on this machine and print through it; ends by itself",
+		Long: "demo starts an operator-node, two super-nodes, a tunnel-node, a user-node and a node of another company as\n" +
+			"processes of their own, on free ports of 127.0.0.1, and sends a print job through a tunnel, first by the best\n" +
+			"route and then relayed. Nothing is left behind. With --device it reaches your own device, from this machine.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			ctx, cancel := context.WithTimeout(ctx, demoLimit)
+			defer cancel()
+			return runDemo(ctx, cmd.OutOrStdout(), device)
+		},
+	}
+	cmd.Flags().StringVar(&device, "device", "", "your own device instead of the built-in one, e.g. 192.168.1.50:9100")
+	return cmd
+}
+
+// demo is one run: the processes, the built-in device and what the reader sees.
+type demo struct {
+	out   io.Writer
+	dir   string
+	bin   string
+	began time.Time
+	procs []*demoProcess
+}
+
+func runDemo(ctx context.Context, out io.Writer, device string) (err error) {
+	var own netip.AddrPort
+	if device != "" {
+		if own, err = netip.ParseAddrPort(device); err != nil {
+			return usagef("--device %q: want an IP address and a port, e.g. 192.168.1.50:9100", device)
+		}
+	}
+	dir, err := os.MkdirTemp("", "culvert-demo-")
+	if err != nil {
+		return err
+	}
+	bin, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	d := &demo{out: out, dir: dir, bin: bin, began: time.Now()}
+	defer func() {
+		d.stopAll()
+		if err != nil && !errors.Is(err, context.Canceled) {
+			d.showLogs()
+		}
+		if e := os.RemoveAll(dir); e != nil && err == nil {
+			err = e
+		}
+		if err == nil {
+			d.say("done", "every process stopped and every file removed")
+		}
+	}()
+	if err := d.story(ctx, own); err != nil {
+		if errors.Is(context.Cause(ctx), context.Canceled) {
+			return context.Canceled
+		}
+		return err
+	}
+	return nil
+}
+
+// story is the main job from the first command to the last byte.
+func (d *demo) story(ctx context.Context, own netip.AddrPort) error {
+	if err := d.startOperator(ctx); err != nil {
+		return err
+	}
+	if err := d.enrolEverybody(ctx); err != nil {
+		return err
+	}
+	dev, err := d.startDevice(own)
+	if err != nil {
+		return err
+	}
+	defer dev.stop()
+	tunnelNode, err := d.startAgents(ctx, dev)
+	if err != nil {
+		return err
+	}
+	if err := d.registerDevice(ctx, dev, tunnelNode); err != nil {
+		return err
+	}
+	if err := d.printJob(ctx, dev, ""); err != nil {
+		return err
+	}
+	if err := d.printJob(ctx, dev, "relayed"); err != nil {
+		return err
+	}
+	return d.foreignRefused(ctx, dev)
+}
+
+// say prints one step: seconds since the start, who, what.
+func (d *demo) say(who, format string, args ...any) {
+	fmt.Fprintf(d.out, "%6.2fs  %-11s %s\n", time.Since(d.began).Seconds(), who, fmt.Sprintf(format, args...))
+}
+
+// showCommand prints a command as a reader would type it.
+func (d *demo) showCommand(args []string) {
+	shown := make([]string, 0, len(args))
+	for _, a := range args {
+		if strings.HasPrefix(a, "culvert-join-") && len(a) > 28 {
+			a = a[:24] + "…"
+		}
+		shown = append(shown, strings.ReplaceAll(a, d.dir+string(filepath.Separator), ""))
+	}
+	fmt.Fprintf(d.out, "         $ culvert %s\n", strings.Join(shown, " "))
+}

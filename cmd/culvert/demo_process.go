@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"culvert/node/localapi"
+)
+
+// demoProcess is one node of the demo: its own process, data directory and log.
+type demoProcess struct {
+	name string
+	cmd  *exec.Cmd
+	log  *os.File
+	done chan error
+}
+
+const (
+	demoStopWait = 5 * time.Second
+	demoPoll     = 50 * time.Millisecond
+)
+
+func (d *demo) data(name string) string { return filepath.Join(d.dir, name) }
+
+// start runs a node in the background.
+func (d *demo) start(name string, args ...string) (*demoProcess, error) {
+	args = append(args, "--data", d.data(name))
+	d.showCommand(args)
+	log, err := os.Create(filepath.Join(d.dir, name+".log"))
+	if err != nil {
+		return nil, err
+	}
+	p := &demoProcess{name: name, cmd: exec.Command(d.bin, args...), log: log, done: make(chan error, 1)}
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.cmd.Env = demoEnv()
+	detach(p.cmd)
+	if err := p.cmd.Start(); err != nil {
+		log.Close()
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	go func() { p.done <- p.cmd.Wait() }()
+	d.procs = append(d.procs, p)
+	return p, nil
+}
+
+// demoEnv is the environment without what would steer the demo's nodes elsewhere.
+func demoEnv() []string {
+	var env []string
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "CULVERT_") {
+			env = append(env, e)
+		}
+	}
+	return env
+}
+
+// run runs a command to its end and returns what it printed.
+func (d *demo) run(ctx context.Context, name string, args ...string) (stdout string, err error) {
+	args = append(args, "--data", d.data(name))
+	d.showCommand(args)
+	return d.quiet(ctx, args...)
+}
+
+func (d *demo) quiet(ctx context.Context, args ...string) (string, error) {
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, d.bin, args...)
+	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &errs, demoEnv()
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s", strings.TrimSpace(errs.String()+" ("+err.Error()+")"))
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
+// untilReady asks a node for its status until ready says yes.
+func (d *demo) untilReady(ctx context.Context, p *demoProcess, ready func(localapi.Status) bool) error {
+	for {
+		if s, err := d.quiet(ctx, "status", "--json", "--data", d.data(p.name)); err == nil {
+			var status localapi.Status
+			if json.Unmarshal([]byte(s), &status) == nil && ready(status) {
+				return nil
+			}
+		}
+		select {
+		case err := <-p.done:
+			p.done <- err
+			return fmt.Errorf("%s ended before it was ready: %v", p.name, err)
+		case <-ctx.Done():
+			return fmt.Errorf("%s was not ready in time: %w", p.name, ctx.Err())
+		case <-time.After(demoPoll):
+		}
+	}
+}
+
+// stopAll ends the nodes in reverse order, kindly first.
+func (d *demo) stopAll() {
+	for i := len(d.procs) - 1; i >= 0; i-- {
+		interrupt(d.procs[i].cmd.Process)
+	}
+	deadline := time.After(demoStopWait)
+	for _, p := range d.procs {
+		select {
+		case <-p.done:
+		case <-deadline:
+			p.cmd.Process.Kill()
+			<-p.done
+			deadline = time.After(0)
+		}
+		p.log.Close()
+	}
+	d.procs = nil
+}
+
+// showLogs prints the end of every node's log, for whoever has to find out why the demo failed.
+func (d *demo) showLogs() {
+	logs, _ := filepath.Glob(filepath.Join(d.dir, "*.log"))
+	for _, l := range logs {
+		f, err := os.Open(l)
+		if err != nil {
+			continue
+		}
+		if st, err := f.Stat(); err == nil && st.Size() > 2000 {
+			f.Seek(-2000, io.SeekEnd)
+		}
+		b, _ := io.ReadAll(io.LimitReader(f, 2000))
+		f.Close()
+		fmt.Fprintf(d.out, "\n--- end of %s\n%s\n", filepath.Base(l), bytes.TrimSpace(b))
+	}
+}
+
+// freePort is a number free for both TCP and UDP on loopback.
+func freePort() (int, error) {
+	for range 50 {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return 0, err
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		u, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		l.Close()
+		if err != nil {
+			continue
+		}
+		u.Close()
+		return port, nil
+	}
+	return 0, fmt.Errorf("no port is free for both TCP and UDP on 127.0.0.1")
+}

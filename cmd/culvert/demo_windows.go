@@ -1,0 +1,14 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// detach keeps the reader's Ctrl-C from the children: the demo ends them itself, in order.
+func detach(c *exec.Cmd) {
+	c.SysProcAttr = &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
+}
+
+func interrupt(p *os.Process) { p.Kill() }
