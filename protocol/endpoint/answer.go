@@ -143,7 +143,8 @@ func (e *Endpoint) introduce(now time.Time, c *call, env *protocol.Envelope, out
 
 // strangerAnswered takes in the Node record that askWho asked for.
 func (e *Endpoint) strangerAnswered(now time.Time, from netip.AddrPort, i *identity, env *protocol.Envelope, ev *Event) {
-	if !i.asked.take(now, env.MessageID, env.Sender) {
+	asked, ok := i.asked.take(now, env.MessageID, env.Sender)
+	if !ok {
 		e.drops.drop(Unsolicited)
 		return
 	}
@@ -168,6 +169,10 @@ func (e *Endpoint) strangerAnswered(now time.Time, from netip.AddrPort, i *ident
 			return errForeign
 		}
 		if err := env.OpenAnswer(&ev.Verified, &st.receiver, cert); err != nil {
+			return err
+		}
+		// The message that was answered with GetNode comes again under another ID: its first form is spent.
+		if err := i.replay.Accept(local, env.Sender, asked, env.MessageID); err != nil {
 			return err
 		}
 		p2, gone := i.peer(env.Sender)

@@ -16,17 +16,17 @@ type CallID uint64
 
 // call is one question until its answer or its end. Openings of sessions are calls too.
 type call struct {
-	id       CallID
-	local    *identity
-	peer     *peer
-	to       protocol.Peer
-	cmd      protocol.Command
-	payload  []byte
-	began    time.Time
-	deadline time.Time
-	opening  *opening // for OpenSession
+	id      CallID
+	local   *identity
+	peer    *peer
+	to      protocol.Peer
+	cmd     protocol.Command
+	payload []byte
+	began   time.Time
+	opening *opening // for OpenSession
 
 	// The rest is guarded by the shard's lock.
+	deadline time.Time
 	next     time.Time
 	interval time.Duration
 	attempts []attempt
@@ -183,6 +183,21 @@ func (t *callTable) help(c *call) bool {
 		return false
 	}
 	c.helped++
+	return true
+}
+
+// hasten lets an opening start its intervals anew for the sake of a call that has just begun, and reports whether it is to
+// be sent at once.
+func (t *callTable) hasten(now time.Time, c, opening *call) bool {
+	sh := t.shard(uint64(opening.id))
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	n := len(opening.attempts)
+	if opening.done || !c.began.Equal(now) || n == 0 || now.Sub(opening.attempts[n-1].sent) < firstRetry {
+		return false
+	}
+	opening.interval, opening.next, opening.deadline = firstRetry, now.Add(firstRetry), now.Add(openTimeout)
+	heap.Fix(&sh.heap, opening.place)
 	return true
 }
 

@@ -20,8 +20,10 @@ func (e *Endpoint) open(now time.Time, c *call, lost bool, out *Outbox) error {
 	under := p.opening
 	p.mu.Unlock()
 	if under != nil {
-		if addr := c.address(); addr != under.address() {
-			return e.transmitSigned(now, under, addr, out) // it may answer here where it did not there
+		// A new call finds an opening that may have backed off, or that goes to an address where nobody answers.
+		addr := c.address()
+		if fresh := e.calls.hasten(now, c, under); fresh || addr != under.address() {
+			return e.transmitSigned(now, under, addr, out)
 		}
 		return nil
 	}
@@ -240,17 +242,17 @@ func (e *Endpoint) receiveHint(now time.Time, b []byte, out *Outbox) {
 		e.drops.drop(Unsolicited)
 		return
 	}
-	ms, last := now.UnixMilli(), s.hinted.Load()
-	if d := ms - last; last != 0 && d >= 0 && d < 1000 || !s.hinted.CompareAndSwap(last, ms) {
-		e.drops.drop(Unsolicited)
-		return
-	}
 	p := s.peer
 	p.mu.Lock()
-	current := p.current == s
+	d := now.Sub(p.hinted)
+	act := p.current == s && (d >= time.Second || d < 0)
+	if act {
+		p.hinted = now
+	}
 	p.mu.Unlock()
 	c := e.helper(now, s)
-	if !current || c == nil {
+	if !act || c == nil {
+		e.drops.drop(Unsolicited)
 		return
 	}
 	if err := e.open(now, c, true, out); err != nil {

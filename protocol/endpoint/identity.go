@@ -134,6 +134,7 @@ type asked struct {
 
 type question struct {
 	sender protocol.ID
+	stamp  time.Time // of the message that was not taken in
 	until  time.Time
 }
 
@@ -142,7 +143,8 @@ const (
 	askedLife = 10 * time.Second
 )
 
-func (a *asked) put(now time.Time, id uint64, sender protocol.ID) {
+func (a *asked) put(now time.Time, env *protocol.Envelope) {
+	id := env.MessageID
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.m == nil {
@@ -157,16 +159,16 @@ func (a *asked) put(now time.Time, id uint64, sender protocol.ID) {
 			a.next = (a.next + 1) % maxAsked
 		}
 	}
-	a.m[id] = question{sender, now.Add(askedLife)}
+	a.m[id] = question{env.Sender, env.Timestamp, now.Add(askedLife)}
 }
 
-func (a *asked) take(now time.Time, id uint64, sender protocol.ID) bool {
+func (a *asked) take(now time.Time, id uint64, sender protocol.ID) (stamp time.Time, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	q, ok := a.m[id]
 	if !ok || q.sender != sender {
-		return false
+		return stamp, false
 	}
 	delete(a.m, id)
-	return now.Before(q.until)
+	return q.stamp, now.Before(q.until)
 }

@@ -31,6 +31,7 @@ type peer struct {
 	half     []*session
 	opening  *call
 	waiting  []*call
+	hinted   time.Time // when a hint of the peer was last acted on
 	lost     bool      // the peer has told, or its silence shows, that it lost the session
 	signed   time.Time // until when it is believed to keep no sessions
 	opened   time.Time // timestamp of its newest OpenSession
@@ -103,12 +104,12 @@ func (p *peer) install(s *session) (gone []*session) {
 	if p.current == s {
 		return nil
 	}
-	p.half = slices.DeleteFunc(p.half, func(h *session) bool {
-		if h != s {
-			gone = append(gone, h)
-		}
-		return true
-	})
+	// Those that the peer opened before this one are retransmits that it did not choose. Later ones, and all when this one is
+	// our own, may be what it is about to send on.
+	if k := slices.Index(p.half, s); k >= 0 {
+		gone = append(gone, p.half[:k]...)
+		p.half = slices.Clone(p.half[k+1:])
+	}
 	if p.previous != nil && p.previous != s {
 		gone = append(gone, p.previous)
 	}

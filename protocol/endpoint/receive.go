@@ -207,7 +207,7 @@ func (e *Endpoint) askWho(now time.Time, from netip.AddrPort, i *identity, env *
 	if err != nil || len(b) > len(env.Raw()) {
 		return
 	}
-	i.asked.put(now, env.MessageID, env.Sender)
+	i.asked.put(now, env)
 	out.put(from, b)
 }
 

@@ -23,7 +23,6 @@ type session struct {
 
 	confirmed atomic.Bool  // the peer has used it, or answered its opening
 	used      atomic.Int64 // unix ms of the last message either way
-	hinted    atomic.Int64 // unix ms of the last hint that was acted on
 }
 
 func (s *session) touch(now time.Time) {

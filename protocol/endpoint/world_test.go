@@ -39,7 +39,7 @@ type node struct {
 	ids    []endpoint.Identity
 	skew   time.Duration
 	events []endpoint.Event
-	// handle answers requests; the default answers Ping by Pong and GetNodeInfo by a full page.
+	// handle answers requests; the default answers Ping by Pong and GetNodeInfo by as much as fits.
 	handle func(v *protocol.Verified) (protocol.Command, []byte, bool)
 }
 
@@ -189,8 +189,11 @@ func (n *node) answer(v *protocol.Verified) (protocol.Command, []byte, bool) {
 	case protocol.CmdGetNode:
 		return protocol.CmdNode, protocol.Node{Record: n.ids[0].Record}.AppendPayload(nil), true
 	default:
-		full := protocol.RecordList{Records: [][]byte{make([]byte, v.ReplyLimit-protocol.RecordListSize(0))}}
-		return protocol.CmdNodeInfo, full.AppendPayload(nil), true
+		n := v.ReplyLimit
+		for !v.Fits(protocol.CmdNodeInfo, n) && n > 0 {
+			n--
+		}
+		return protocol.CmdNodeInfo, make([]byte, n), true
 	}
 }
 
