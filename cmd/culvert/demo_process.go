@@ -82,22 +82,39 @@ func (d *demo) quiet(ctx context.Context, args ...string) (string, error) {
 
 // untilReady asks a node for its status until ready says yes.
 func (d *demo) untilReady(ctx context.Context, p *demoProcess, ready func(localapi.Status) bool) error {
-	for {
-		if s, err := d.quiet(ctx, "status", "--json", "--data", d.data(p.name)); err == nil {
-			var status localapi.Status
-			if json.Unmarshal([]byte(s), &status) == nil && ready(status) {
-				return nil
-			}
+	err := d.until(ctx, p, func() bool {
+		s, err := d.quiet(ctx, "status", "--json", "--data", d.data(p.name))
+		if err != nil {
+			return false
 		}
+		var status localapi.Status
+		return json.Unmarshal([]byte(s), &status) == nil && ready(status)
+	})
+	if err != nil {
+		return fmt.Errorf("%s was not ready: %w", p.name, err)
+	}
+	return nil
+}
+
+// until asks again and again, until the answer is yes or the process, where there is one, has ended.
+func (d *demo) until(ctx context.Context, p *demoProcess, ask func() bool) error {
+	var ended chan error
+	if p != nil {
+		ended = p.done
+	}
+	tick := time.NewTicker(demoPoll)
+	defer tick.Stop()
+	for !ask() {
 		select {
-		case err := <-p.done:
-			p.done <- err
-			return fmt.Errorf("%s ended before it was ready: %v", p.name, err)
+		case err := <-ended:
+			ended <- err // for stopAll
+			return fmt.Errorf("it has ended: %w", err)
 		case <-ctx.Done():
-			return fmt.Errorf("%s was not ready in time: %w", p.name, ctx.Err())
-		case <-time.After(demoPoll):
+			return ctx.Err()
+		case <-tick.C:
 		}
 	}
+	return nil
 }
 
 // stopAll ends the nodes in reverse order, kindly first.

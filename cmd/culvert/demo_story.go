@@ -143,6 +143,42 @@ func (d *demo) registerDevice(ctx context.Context, dev *demoDevice, tunnelNode s
 	return nil
 }
 
+// awaitAnnouncement waits until the user-node sees the device with a tunnel-node beside it.
+func (d *demo) awaitAnnouncement(ctx context.Context) error {
+	args := []string{"devices", "--refresh", "--json", "--data", d.data("user")}
+	d.showCommand(args)
+	for {
+		var devices []localapi.Device
+		out, err := d.quiet(ctx, args...)
+		if err == nil && json.Unmarshal([]byte(out), &devices) == nil && len(devices) == 1 && devices[0].TunnelNodes > 0 {
+			d.say("user", "found %s and the tunnel-node that announces it, by asking the super-nodes", devices[0].Name)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the tunnel-node was not announced in time: %w", ctx.Err())
+		case <-time.After(demoPoll):
+		}
+	}
+}
+
+// findDevice asks the mesh as the user-node until it knows the device and a tunnel-node that reaches it.
+func (d *demo) findDevice(ctx context.Context) error {
+	args := []string{"devices", "--refresh", "--json", "--data", d.data("user")}
+	d.showCommand(args)
+	began := time.Now()
+	var found []localapi.Device
+	err := d.until(ctx, nil, func() bool {
+		out, err := d.quiet(ctx, args...)
+		return err == nil && json.Unmarshal([]byte(out), &found) == nil && len(found) == 1 && found[0].TunnelNodes > 0
+	})
+	if err != nil {
+		return fmt.Errorf("%s was not found: %w", demoPrinter, err)
+	}
+	d.say("user", "finds %s and %d tunnel-node that reaches it, after %d ms", found[0].Name, found[0].TunnelNodes, time.Since(began).Milliseconds())
+	return nil
+}
+
 // printJob opens a tunnel, by one route if it is named, and sends a job through it.
 func (d *demo) printJob(ctx context.Context, dev *demoDevice, route string) error {
 	args := []string{"open", demoPrinter, fmt.Sprint(dev.addr.Port()), "--json"}
