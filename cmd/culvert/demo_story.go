@@ -143,25 +143,6 @@ func (d *demo) registerDevice(ctx context.Context, dev *demoDevice, tunnelNode s
 	return nil
 }
 
-// awaitAnnouncement waits until the user-node sees the device with a tunnel-node beside it.
-func (d *demo) awaitAnnouncement(ctx context.Context) error {
-	args := []string{"devices", "--refresh", "--json", "--data", d.data("user")}
-	d.showCommand(args)
-	for {
-		var devices []localapi.Device
-		out, err := d.quiet(ctx, args...)
-		if err == nil && json.Unmarshal([]byte(out), &devices) == nil && len(devices) == 1 && devices[0].TunnelNodes > 0 {
-			d.say("user", "found %s and the tunnel-node that announces it, by asking the super-nodes", devices[0].Name)
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the tunnel-node was not announced in time: %w", ctx.Err())
-		case <-time.After(demoPoll):
-		}
-	}
-}
-
 // findDevice asks the mesh as the user-node until it knows the device and a tunnel-node that reaches it.
 func (d *demo) findDevice(ctx context.Context) error {
 	args := []string{"devices", "--refresh", "--json", "--data", d.data("user")}
@@ -173,9 +154,9 @@ func (d *demo) findDevice(ctx context.Context) error {
 		return err == nil && json.Unmarshal([]byte(out), &found) == nil && len(found) == 1 && found[0].TunnelNodes > 0
 	})
 	if err != nil {
-		return fmt.Errorf("%s was not found: %w", demoPrinter, err)
+		return fmt.Errorf("%s was not found with a tunnel-node: %w", demoPrinter, err)
 	}
-	d.say("user", "finds %s and %d tunnel-node that reaches it, after %d ms", found[0].Name, found[0].TunnelNodes, time.Since(began).Milliseconds())
+	d.say("user", "found %s and the tunnel-node that announces it in %d ms, by asking the super-nodes", found[0].Name, time.Since(began).Milliseconds())
 	return nil
 }
 
@@ -199,7 +180,7 @@ func (d *demo) printJob(ctx context.Context, dev *demoDevice, route string) erro
 		return fmt.Errorf("route %s was asked for, %s was taken", route, t.Route)
 	}
 	if dev.own {
-		d.say("user", "your device answered; nothing was printed on it")
+		d.say("user", "your device answered; nothing was sent to it")
 	} else if err := d.sendAndCheck(ctx, t.Local); err != nil {
 		return err
 	}
@@ -235,7 +216,7 @@ func (d *demo) foreignRefused(ctx context.Context, dev *demoDevice) error {
 		if err == nil {
 			return fmt.Errorf("a node of %s opened a device of %s: %s", demoForeign, demoCompany, out)
 		}
-		d.say("foreign", "refused, as it must be: %s", firstLine(err.Error()))
+		d.say("foreign", "refused, as it must be: %s", strings.TrimPrefix(firstLine(err.Error()), "culvert: "))
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"culvert/node/client"
+	"culvert/node/localapi"
 )
 
 func newDevicesCmd() *cobra.Command {
@@ -20,7 +21,7 @@ func newDevicesCmd() *cobra.Command {
 				return err
 			}
 			if wantJSON(cmd) {
-				return printJSON(cmd.OutOrStdout(), all)
+				return printAs[[]localapi.Device](cmd.OutOrStdout(), all)
 			}
 			rows := [][]string{{"DEVICE", "DOMAIN", "PORTS", "REACHED BY", "HERE", "TUNNEL-NODES", "FOR GROUPS"}}
 			for _, d := range all {

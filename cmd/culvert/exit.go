@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -114,11 +113,4 @@ func notEnrolled() *failure {
 		Message: "this agent is in no domain yet", Code: string(localapi.NotEnrolled), exit: exitNotEnrolled,
 		Hint: "ask the operator for a token and run: culvert join TOKEN",
 	}
-}
-
-// printJSON prints one object or array.
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }

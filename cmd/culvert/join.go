@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"culvert/node/client"
+	"culvert/node/localapi"
 	"culvert/protocol"
 	"culvert/protocol/enrol"
 )
@@ -36,7 +37,7 @@ func newJoinCmd() *cobra.Command {
 				return err
 			}
 			if wantJSON(cmd) {
-				return printJSON(cmd.OutOrStdout(), m)
+				return printAs[localapi.Membership](cmd.OutOrStdout(), m)
 			}
 			return showJoined(cmd, m, running)
 		},

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"culvert/node/client"
+	"culvert/node/localapi"
 )
 
 func newLocationCmd() *cobra.Command {
@@ -17,7 +18,7 @@ func newLocationCmd() *cobra.Command {
 				return err
 			}
 			if wantJSON(cmd) {
-				return printJSON(cmd.OutOrStdout(), all)
+				return printAs[[]localapi.Location](cmd.OutOrStdout(), all)
 			}
 			rows := [][]string{{"INTERFACE", "PREFIX", "GATEWAY", "DOMAIN", "LOCATION ID"}}
 			for _, l := range all {

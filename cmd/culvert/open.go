@@ -9,6 +9,7 @@ import (
 
 	"culvert/node/client"
 	"culvert/node/config"
+	"culvert/node/localapi"
 )
 
 func newOpenCmd() *cobra.Command {
@@ -49,7 +50,7 @@ func open(cmd *cobra.Command, r client.OpenRequest) error {
 		return err
 	}
 	if wantJSON(cmd) {
-		return printJSON(cmd.OutOrStdout(), t)
+		return printAs[localapi.Tunnel](cmd.OutOrStdout(), t)
 	}
 	// The address alone goes to stdout, so that it can be used in another command.
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s port %s by route %s in %s; ends with: culvert close %s\n",

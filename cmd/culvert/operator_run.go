@@ -86,7 +86,12 @@ func runOperator(ctx context.Context, dir string, settings config.Config, https 
 					return fmt.Errorf("fill node.db: %w", err)
 				}
 				g, ctx := errgroup.WithContext(ctx)
-				g.Go(func() error { return op.Run(ctx, mesh) })
+				g.Go(func() error {
+					if err := mesh.Fill(ctx, op.StaticRecords(ctx)); err != nil && ctx.Err() == nil {
+						return err
+					}
+					return op.Run(ctx, mesh)
+				})
 				g.Go(func() error {
 					return api.Serve(ctx, api.Config{Operator: op, HTTPS: web, Admin: admin, Log: log})
 				})

@@ -32,9 +32,6 @@ func newRunCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if joined, err := node.Memberships(dir); err == nil && joined == 0 {
-				log.Info("this agent is in no domain yet and waits for: culvert join TOKEN", "data", dir)
-			}
 			return n.Run(cmd.Context())
 		},
 	}

@@ -1,12 +1,33 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
 )
+
+// printJSON prints one object or array.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// printAs prints an answer of the local API as T, its type there: the generated one has its fields in order of the alphabet.
+func printAs[T any](w io.Writer, answer any) error {
+	text, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	var v T
+	if err := json.Unmarshal(text, &v); err != nil {
+		return err
+	}
+	return printJSON(w, v)
+}
 
 // table prints rows in columns for people; the first row is the heading.
 func table(w io.Writer, rows [][]string) error {

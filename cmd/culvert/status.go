@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"culvert/node/client"
+	"culvert/node/localapi"
 )
 
 func newStatusCmd() *cobra.Command {
@@ -19,7 +20,7 @@ func newStatusCmd() *cobra.Command {
 				return err
 			}
 			if wantJSON(cmd) {
-				return printJSON(cmd.OutOrStdout(), s)
+				return printAs[localapi.Status](cmd.OutOrStdout(), s)
 			}
 			return showStatus(cmd.OutOrStdout(), s, time.Now())
 		})

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"culvert/node/client"
+	"culvert/node/localapi"
 )
 
 func newTunnelsCmd() *cobra.Command {
@@ -17,7 +18,7 @@ func newTunnelsCmd() *cobra.Command {
 				return err
 			}
 			if wantJSON(cmd) {
-				return printJSON(cmd.OutOrStdout(), all)
+				return printAs[[]localapi.Tunnel](cmd.OutOrStdout(), all)
 			}
 			return table(cmd.OutOrStdout(), tunnelRows(all, time.Now()))
 		})
