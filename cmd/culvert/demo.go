@@ -106,9 +106,6 @@ func (d *demo) story(ctx context.Context, own netip.AddrPort) error {
 	if err := d.registerDevice(ctx, dev, tunnelNode); err != nil {
 		return err
 	}
-	if err := d.awaitAnnouncement(ctx); err != nil {
-		return err
-	}
 	if err := d.findDevice(ctx); err != nil {
 		return err
 	}
