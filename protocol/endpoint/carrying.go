@@ -19,7 +19,7 @@ func (e *Endpoint) VerifyCarrying(now time.Time, raw []byte, record func(payload
 		e.drops.drop(Misaddressed)
 		return nil, err
 	}
-	if !env.CheckMAC1(&i.mac1) {
+	if !env.CheckMAC1(i.mac1) {
 		e.drops.drop(MAC1)
 		return nil, protocol.ErrMAC
 	}
