@@ -10,6 +10,7 @@ import (
 
 	"culvert/bench/measure"
 	"culvert/bench/proc"
+	"culvert/bench/world"
 	"culvert/protocol"
 	"culvert/protocol/carrier"
 )
@@ -37,7 +38,7 @@ type Bench struct {
 	dir      string
 	children []*proc.Child
 	conn     *carrier.UDP
-	w        *world
+	w        *world.World
 	peer     protocol.Peer
 	bare     bareAt
 	askers   map[string]asker
@@ -66,12 +67,15 @@ func (b *Bench) start(ctx context.Context) (err error) {
 	if err := b.child(ctx, "messages-node", nodeArg{Records: b.size.Records, Dir: b.dir}, &at); err != nil {
 		return err
 	}
-	if b.w, err = newWorld(time.Now()); err != nil {
+	if b.w, err = world.New(time.Now()); err != nil {
 		return err
 	}
-	if b.peer, err = b.w.serverPeer(at); err != nil {
+	server, err := b.w.Member("server", 0)
+	if err != nil {
 		return err
 	}
+	b.peer = server.Peer()
+	b.peer.Addr = at
 	if err := b.references(); err != nil {
 		return err
 	}
@@ -113,33 +117,33 @@ func (b *Bench) references() error {
 
 // nodes makes the load that speaks culvert.
 func (b *Bench) nodes() error {
-	var members []*node
+	var members []*world.Member
 	var ids []protocol.ID
 	for i := range b.size.Peers {
-		m, err := b.w.member("peer", i)
+		m, err := b.w.Member("peer", i)
 		if err != nil {
 			return err
 		}
-		members, ids = append(members, m), append(ids, m.id)
+		members, ids = append(members, m), append(ids, m.Cert.ID)
 	}
-	with, err := b.w.newEndpoint(true, 2, members...)
+	with, err := b.w.Endpoint(true, 2, members)
 	if err != nil {
 		return err
 	}
-	without, err := b.w.newEndpoint(false, 3, members[0])
+	without, err := b.w.Endpoint(false, 3, members[:1])
 	if err != nil {
 		return err
 	}
 	var nodes getNode
 	var places getTunnelNodes
 	for i := range b.size.Records {
-		p, err := pair("record", i)
+		p, err := world.Pair("record", i)
 		if err != nil {
 			return err
 		}
-		nodes.ids = append(nodes.ids, protocol.NodeID(domain, p.Signing.Public()))
+		nodes.ids = append(nodes.ids, protocol.NodeID(world.Domain, p.Signing.Public()))
 		if i%perLocation == 0 && i+perLocation <= b.size.Records {
-			places.keys = append(places.keys, location(i/perLocation))
+			places.keys = append(places.keys, world.Location(i/perLocation))
 		}
 	}
 	b.askers[pingOne] = newNodeAsker(with, ids[:1], b.peer, ping{})

@@ -18,6 +18,8 @@ const (
 	room    = 1500
 	// silence is after how long without any datagram the load looks for what was lost.
 	silence = 250 * time.Millisecond
+	// firstLimit is by how much a run may be longer when nothing at all was answered in time.
+	firstLimit = 10 * time.Second
 	// warmLimit is for how long the first answers may take.
 	warmLimit = 20 * time.Second
 	// drain is for how long answers are waited for after a run.
@@ -53,8 +55,8 @@ func drive(ctx context.Context, conn *carrier.UDP, a asker, window int, d time.D
 	defer a.abandon()
 	start := time.Now()
 	now, end := start, start.Add(d)
-	for now.Before(end) {
-		if err := l.step(ctx, now, window, min(silence, end.Sub(now)+time.Millisecond)); err != nil {
+	for now.Before(end) || l.done == 0 && now.Before(end.Add(firstLimit)) {
+		if err := l.step(ctx, now, window, min(silence, max(end.Sub(now), 0)+time.Millisecond)); err != nil {
 			return measure.Sample{}, err
 		}
 		now = time.Now()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"culvert/bench/world"
 	"culvert/protocol"
 	"culvert/protocol/carrier"
 	"culvert/protocol/endpoint"
@@ -132,7 +133,7 @@ type getTunnelNodes struct{ keys []protocol.Hash }
 func (q getTunnelNodes) key(n int) protocol.Hash { return q.keys[n*stride%len(q.keys)] }
 
 func (q getTunnelNodes) payload(b []byte, n int) (protocol.Command, []byte) {
-	return protocol.CmdGetTunnelNodes, protocol.GetTunnelNodes{Location: protocol.NewID(domain, q.key(n))}.AppendPayload(b)
+	return protocol.CmdGetTunnelNodes, protocol.GetTunnelNodes{Location: protocol.NewID(world.Domain, q.key(n))}.AppendPayload(b)
 }
 
 func (q getTunnelNodes) check(v *protocol.Verified, n int) error {
@@ -142,7 +143,7 @@ func (q getTunnelNodes) check(v *protocol.Verified, n int) error {
 	}
 	for _, raw := range m.Records {
 		r, err := protocol.ParseRecord(raw)
-		if err != nil || !r.HasKey(protocol.NewID(domain, q.key(n))) {
+		if err != nil || !r.HasKey(protocol.NewID(world.Domain, q.key(n))) {
 			return wrong(v, err)
 		}
 	}

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"path/filepath"
 	"time"
 
+	"culvert/bench/world"
 	"culvert/dht"
 	"culvert/dht/sqlite"
 	"culvert/protocol"
@@ -32,7 +32,7 @@ func Node(ctx context.Context, arg json.RawMessage, ready func(any) error) (err 
 	if err := json.Unmarshal(arg, &a); err != nil {
 		return err
 	}
-	w, err := newWorld(time.Now())
+	w, err := world.New(time.Now())
 	if err != nil {
 		return err
 	}
@@ -41,10 +41,10 @@ func Node(ctx context.Context, arg json.RawMessage, ready func(any) error) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := w.fill(ctx, store, a.Records); err != nil {
+	if err := fill(ctx, w, store, a.Records); err != nil {
 		return err
 	}
-	n, err := w.newServer(store)
+	n, err := newServer(w, store)
 	if err != nil {
 		return err
 	}
@@ -62,19 +62,19 @@ func Node(ctx context.Context, arg json.RawMessage, ready func(any) error) (err 
 }
 
 // fill stores n Node records and as many NodeInfos.
-func (w *world) fill(ctx context.Context, store dht.Store, n int) error {
+func fill(ctx context.Context, w *world.World, store dht.Store, n int) error {
 	r := rand.NewChaCha8([32]byte{1})
 	var l []*protocol.Record
 	for i := range n {
-		m, err := w.member("record", i)
+		m, err := w.Member("record", i)
 		if err != nil {
 			return err
 		}
-		info, err := w.info(m, i/perLocation, r)
+		info, err := w.Info(m, i/perLocation, r)
 		if err != nil {
 			return err
 		}
-		for _, raw := range [][]byte{m.record, info} {
+		for _, raw := range [][]byte{m.Cert.Record, info} {
 			rec, err := protocol.ParseRecord(raw)
 			if err != nil {
 				return err
@@ -98,16 +98,16 @@ type server struct {
 	handlers [protocol.CmdEnd]protocol.Handler
 }
 
-func (w *world) newServer(store dht.Store) (*server, error) {
-	m, err := w.member("server", 0)
+func newServer(w *world.World, store dht.Store) (*server, error) {
+	m, err := w.Member("server", 0)
 	if err != nil {
 		return nil, err
 	}
 	s := &server{}
-	if s.e, err = w.newEndpoint(true, 1, m); err != nil {
+	if s.e, err = w.Endpoint(true, 1, []*world.Member{m}); err != nil {
 		return nil, err
 	}
-	s.dht, err = dht.NewServer(dht.Config{Self: m.id, Store: store, Trust: w.trust, RootKey: w.root, Operator: true}, w.now)
+	s.dht, err = dht.NewServer(dht.Config{Self: m.Cert.ID, Store: store, Trust: w.Trust, RootKey: w.Root, Operator: true}, w.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -187,13 +187,4 @@ func (s *sender) flush(c carrier.Conn) error {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil
-}
-
-// serverPeer is the server as its askers talk to it.
-func (w *world) serverPeer(at netip.AddrPort) (protocol.Peer, error) {
-	m, err := w.member("server", 0)
-	if err != nil {
-		return protocol.Peer{}, err
-	}
-	return protocol.Peer{ID: m.id, Signing: m.keys.Signing.Public(), Sealing: m.keys.Sealing.Public(), Addr: at}, nil
 }

@@ -1,0 +1,128 @@
+package tunnels
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+)
+
+// What the first byte of a connection asks the device for.
+const (
+	modeSink byte = 'S' // take everything, then answer how much was right
+	modeEcho byte = 'E' // send everything back
+)
+
+const (
+	block  = 256 << 10
+	sample = 1 << 10 // of each read, compared with what was sent
+)
+
+// pattern repeats in what is sent. Every offset within a block looks different.
+func pattern() []byte {
+	b := make([]byte, block)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
+	return b
+}
+
+// device is what stands behind the tunnels.
+type device struct {
+	listener *net.TCPListener
+	data     []byte
+	wg       sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[*net.TCPConn]struct{} // nil after close
+}
+
+func newDevice() (*device, error) {
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, fmt.Errorf("device: %w", err)
+	}
+	d := &device{listener: l, data: pattern(), conns: make(map[*net.TCPConn]struct{})}
+	d.wg.Go(d.accept)
+	return d, nil
+}
+
+func (d *device) accept() {
+	for {
+		c, err := d.listener.AcceptTCP()
+		if err != nil {
+			return
+		}
+		d.mu.Lock()
+		if d.conns == nil {
+			d.mu.Unlock()
+			_ = c.Close()
+			return
+		}
+		d.conns[c] = struct{}{}
+		d.wg.Go(func() {
+			d.serve(c)
+			_ = c.Close()
+			d.mu.Lock()
+			delete(d.conns, c)
+			d.mu.Unlock()
+		})
+		d.mu.Unlock()
+	}
+}
+
+// serve does what the connection asks for. A probe asks for nothing.
+func (d *device) serve(c *net.TCPConn) {
+	var mode [1]byte
+	if _, err := io.ReadFull(c, mode[:]); err != nil {
+		return
+	}
+	switch mode[0] {
+	case modeSink:
+		n, err := d.sink(c)
+		if err == nil {
+			_, _ = c.Write(binary.BigEndian.AppendUint64(nil, n))
+		}
+	case modeEcho:
+		_, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
+	}
+}
+
+var errPattern = errors.New("device: other bytes arrived than were sent")
+
+// sink counts the bytes that arrive; at other bytes than the pattern's it stops and does not answer.
+func (d *device) sink(r io.Reader) (uint64, error) {
+	buf := make([]byte, block)
+	var n uint64
+	for {
+		k, err := r.Read(buf)
+		at := int(n % block)
+		part := min(k, sample, block-at)
+		if !bytes.Equal(buf[:part], d.data[at:at+part]) {
+			return n, errPattern
+		}
+		n += uint64(k)
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+func (d *device) port() uint16 { return uint16(d.listener.Addr().(*net.TCPAddr).Port) }
+
+func (d *device) close() error {
+	err := d.listener.Close()
+	d.mu.Lock()
+	for c := range d.conns {
+		_ = c.Close()
+	}
+	d.conns = nil
+	d.mu.Unlock()
+	d.wg.Wait()
+	return err
+}
