@@ -1,0 +1,474 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"culvert/operator"
+	"culvert/protocol"
+	"culvert/protocol/enrol"
+	"culvert/protocol/key"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var admin = operator.Actor{Name: "test"}
+
+// served is an operator that serves on real listeners.
+type served struct {
+	op   *operator.Operator
+	addr string
+	dir  string
+	http *http.Client
+}
+
+func serve(t *testing.T) *served {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &served{addr: l.Addr().String(), dir: filepath.Join(t.TempDir(), "op")}
+	sum, err := operator.Init(t.Context(), s.dir, operator.InitOptions{Advertise: s.addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.op, err = operator.Open(t.Context(), s.dir, operator.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	local, err := ListenAdmin(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, Config{Operator: s.op, HTTPS: l, Admin: local}) }()
+	root, err := hex.DecodeString(sum.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, VerifyConnection: enrol.VerifyServer(protocol.Hash(root), "127.0.0.1", time.Now)}}
+	s.http = &http.Client{Transport: tr, Timeout: 20 * time.Second}
+	t.Cleanup(func() {
+		tr.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := s.op.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+type answerBody struct {
+	Error problem
+	Items []json.RawMessage
+	Next  string
+	Token string
+	ID    string
+	Key   string
+}
+
+func (s *served) do(t *testing.T, method, path, key string, body any) (int, answerBody) {
+	t.Helper()
+	var r io.Reader
+	switch b := body.(type) {
+	case nil:
+	case string:
+		r = strings.NewReader(b)
+	default:
+		j, err := json.Marshal(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r = bytes.NewReader(j)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, "https://"+s.addr+path, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	res, err := s.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a answerBody
+	if res.Header.Get("Content-Type") == "application/json" {
+		if err := json.Unmarshal(b, &a); err != nil {
+			t.Fatalf("%s %s: %v in %s", method, path, err, b)
+		}
+	}
+	return res.StatusCode, a
+}
+
+func (s *served) key(t *testing.T, domain string) string {
+	t.Helper()
+	k, err := s.op.CreateAPIKey(t.Context(), admin, domain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k.Key
+}
+
+func pair(t *testing.T) *key.Pair {
+	t.Helper()
+	p, err := key.Generate(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestEnrolOverHTTPS(t *testing.T) {
+	s := serve(t)
+	k := s.key(t, "")
+	if code, _ := s.do(t, "POST", "/admin/v1/domains", k, map[string]string{"name": "acme"}); code != 200 {
+		t.Fatal(code)
+	}
+	code, tok := s.do(t, "POST", "/admin/v1/tokens", k, operator.TokenSpec{Domain: "acme", Groups: []string{"staff"}})
+	token, err := enrol.ParseToken(tok.Token)
+	if code != 200 || err != nil || token.Address != s.addr {
+		t.Fatal(code, err, token)
+	}
+	var done, used atomic.Int64
+	var wg sync.WaitGroup
+	for range 100 {
+		req := enrol.NewEnrollRequest(token, pair(t), "desk")
+		wg.Go(func() {
+			switch code, a := s.do(t, "POST", "/v1/enroll", "", req); {
+			case code == 200:
+				done.Add(1)
+			case code == 403 && a.Error.Code == "token_used":
+				used.Add(1)
+			default:
+				t.Error(code, a.Error)
+			}
+		})
+	}
+	wg.Wait()
+	if done.Load() != 1 || used.Load() != 99 {
+		t.Errorf("%d enrolled, %d refused", done.Load(), used.Load())
+	}
+	if code, a := s.do(t, "GET", "/v1/bundle?since=x", "", nil); code != 400 {
+		t.Error(code, a)
+	}
+	if code, a := s.do(t, "POST", "/v1/renew", "", enrol.NewRenewRequest(token.Root, protocol.NewID(1, protocol.Hash{1}), pair(t).Signing, time.Now())); code != 403 || a.Error.Code != "unknown_node" {
+		t.Error(code, a)
+	}
+}
+
+func TestAdminWantsAKey(t *testing.T) {
+	s := serve(t)
+	good := s.key(t, "")
+	for _, k := range []string{"", "x", "culvert-api-1-", operator.APIKeyPrefix + strings.Repeat("A", 43), good[:len(good)-1], good + "A"} {
+		for _, r := range adminRoutes(s.op) {
+			if code, a := s.do(t, r.method, strings.NewReplacer("{", "", "}", "").Replace(r.path), k, nil); code != 401 {
+				t.Errorf("%s %s with %q: %d %v", r.method, r.path, k, code, a.Error)
+			}
+		}
+	}
+	if code, _ := s.do(t, "GET", "/admin/v1/domains", good, nil); code != 200 {
+		t.Error(code)
+	}
+	_, list := s.do(t, "GET", "/admin/v1/apikeys", good, nil)
+	if len(list.Items) != 1 || bytes.Contains(list.Items[0], []byte(good)) {
+		t.Errorf("keys %s", list.Items)
+	}
+	var view operator.APIKeyView
+	if err := json.Unmarshal(list.Items[0], &view); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := s.do(t, "DELETE", "/admin/v1/apikeys/"+view.ID, good, nil); code != 200 {
+		t.Error(code)
+	}
+	if code, _ := s.do(t, "GET", "/admin/v1/domains", good, nil); code != 401 {
+		t.Errorf("a deleted key: %d", code)
+	}
+}
+
+func TestScopedKey(t *testing.T) {
+	s := serve(t)
+	all := s.key(t, "")
+	for _, d := range []string{"acme", "other"} {
+		s.do(t, "POST", "/admin/v1/domains", all, map[string]string{"name": d})
+	}
+	scoped := s.key(t, "acme")
+	loc := strings.Repeat("ab", 32)
+	device := func(name, domain, mac string) operator.DeviceSpec {
+		return operator.DeviceSpec{Name: name, Domain: domain, MAC: mac, Ports: []string{"631"}, Locations: []string{loc}}
+	}
+	if code, a := s.do(t, "POST", "/admin/v1/devices", all, device("theirs", "other", "02:00:00:00:00:01")); code != 200 {
+		t.Fatal(a.Error)
+	}
+	if code, a := s.do(t, "POST", "/admin/v1/devices", scoped, device("ours", "", "02:00:00:00:00:02")); code != 200 {
+		t.Fatal(a.Error)
+	}
+	for _, c := range []struct {
+		method, path string
+		body         any
+		want         int
+	}{
+		{"GET", "/admin/v1/devices/theirs@other", nil, 404},
+		{"DELETE", "/admin/v1/devices/theirs@other", nil, 404},
+		{"PATCH", "/admin/v1/devices/theirs@other", map[string]any{"ports": []string{"1"}}, 404},
+		{"POST", "/admin/v1/devices", device("x", "other", "02:00:00:00:00:03"), 400},
+		{"POST", "/admin/v1/devices:bulk", map[string]any{"devices": []operator.DeviceSpec{device("x", "other", "02:00:00:00:00:03")}}, 400},
+		{"GET", "/admin/v1/devices?domain=other", nil, 404},
+		{"GET", "/admin/v1/nodes?domain=other", nil, 404},
+		{"GET", "/admin/v1/audit?domain=other", nil, 404},
+		{"POST", "/admin/v1/tokens", operator.TokenSpec{Domain: "other"}, 404},
+		{"POST", "/admin/v1/domains", map[string]string{"name": "third"}, 403},
+		{"PATCH", "/admin/v1/domains/acme", map[string]bool{"banned": true}, 403},
+		{"GET", "/admin/v1/apikeys", nil, 403},
+		{"POST", "/admin/v1/apikeys", map[string]string{}, 403},
+		{"PUT", "/admin/v1/policy", map[string]string{"policy": "own"}, 403},
+		{"POST", "/admin/v1/devices:push", map[string]string{"domain": "other"}, 404},
+		{"POST", "/admin/v1/devices:push", map[string]string{}, 200},
+	} {
+		if code, a := s.do(t, c.method, c.path, scoped, c.body); code != c.want {
+			t.Errorf("%s %s: %d %+v", c.method, c.path, code, a.Error)
+		}
+	}
+	_, list := s.do(t, "GET", "/admin/v1/devices", scoped, nil)
+	if len(list.Items) != 1 {
+		t.Errorf("sees %s", list.Items)
+	}
+}
+
+func TestBulkSaysWhichRows(t *testing.T) {
+	s := serve(t)
+	k := s.key(t, "")
+	s.do(t, "POST", "/admin/v1/domains", k, map[string]string{"name": "acme"})
+	rows := []map[string]any{
+		{"name": "a", "domain": "acme", "mac": "02:00:00:00:00:01", "ports": []string{"1"}, "locations": []string{strings.Repeat("ab", 32)}},
+		{"name": "b", "domain": "acme", "address": "127.0.0.1", "ports": []string{"1"}, "locations": []string{strings.Repeat("ab", 32)}},
+	}
+	code, a := s.do(t, "POST", "/admin/v1/devices:bulk", k, map[string]any{"devices": rows})
+	if code != 400 || a.Error.Code != "invalid_rows" || len(a.Error.Rows) != 1 || a.Error.Rows[0].Row != 2 || !strings.Contains(a.Error.Rows[0].Message, "loopback") {
+		t.Errorf("%d %+v", code, a.Error)
+	}
+	if _, list := s.do(t, "GET", "/admin/v1/devices", k, nil); len(list.Items) != 0 {
+		t.Errorf("%s", list.Items)
+	}
+	for i := range 3 {
+		rows[0]["name"], rows[0]["mac"] = fmt.Sprint("p", i), fmt.Sprintf("02:00:00:00:00:%02x", i)
+		if code, a := s.do(t, "POST", "/admin/v1/devices:bulk", k, map[string]any{"devices": rows[:1]}); code != 200 || len(a.Items) != 1 {
+			t.Fatalf("%d %+v", code, a)
+		}
+	}
+	_, first := s.do(t, "GET", "/admin/v1/devices?limit=2", k, nil)
+	_, rest := s.do(t, "GET", "/admin/v1/devices?limit=2&after="+first.Next, k, nil)
+	if len(first.Items) != 2 || len(rest.Items) != 1 || rest.Next != "" {
+		t.Errorf("pages of %d and %d", len(first.Items), len(rest.Items))
+	}
+}
+
+func TestHostileBodies(t *testing.T) {
+	s := serve(t)
+	k := s.key(t, "")
+	for _, body := range []string{"", "null x", "{", "[]", `{"name":`, `{"name":"a"}{"name":"b"}`, `{"name":"a","extra":1}`, `{"name":{}}`, `"a"`,
+		strings.Repeat("[", 100_000), `{"name":"` + strings.Repeat("a", maxBody) + `"}`, "\xff\xfe", `{"name":"\u0000"}`} {
+		if code, a := s.do(t, "POST", "/admin/v1/domains", k, body); code != 400 {
+			t.Errorf("%.40q: %d %v", body, code, a.Error)
+		}
+		if code, a := s.do(t, "POST", "/v1/enroll", "", body); code != 400 {
+			t.Errorf("enroll %.40q: %d %v", body, code, a.Error)
+		}
+		if code, a := s.do(t, "POST", "/v1/renew", "", body); code != 400 && code != 403 {
+			t.Errorf("renew %.40q: %d %v", body, code, a.Error)
+		}
+	}
+	for _, path := range []string{"/", "/admin", "/admin/v1", "/admin/v1/x", "/v1/enroll/x", "/.git/config", "/admin/v1/devices?after=x", "/admin/v1/devices?limit=0", "/admin/v1/audit?after=-1"} {
+		if code, _ := s.do(t, "GET", path, k, nil); code != 404 && code != 400 {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+}
+
+func TestAdminSocket(t *testing.T) {
+	s := serve(t)
+	if runtime.GOOS != "windows" {
+		st, err := os.Stat(filepath.Join(s.dir, "admin.sock"))
+		if err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", st.Mode(), err)
+		}
+	}
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return DialAdmin(ctx, s.dir) }}
+	defer tr.CloseIdleConnections()
+	res, err := (&http.Client{Transport: tr}).Post("http://x/admin/v1/domains", "application/json", strings.NewReader(`{"name":"acme"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != 200 {
+		t.Fatal(res.Status)
+	}
+	lines, _, err := s.op.AuditLog(t.Context(), admin, "acme", 0, 10)
+	if err != nil || len(lines) != 1 || runtime.GOOS != "windows" && lines[0].Actor != fmt.Sprintf("uid %d", os.Getuid()) {
+		t.Errorf("%+v, %v", lines, err)
+	}
+}
+
+func TestForeignPeerOfTheSocketIsRefused(t *testing.T) {
+	req, err := http.NewRequestWithContext(context.WithValue(t.Context(), peerKey{}, errForeignPeer), "GET", "/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LocalActor(req); err == nil {
+		t.Error("admitted")
+	}
+	if _, err := LocalActor(req.WithContext(t.Context())); err == nil {
+		t.Error("nobody in particular is admitted")
+	}
+}
+
+func TestInProcess(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "op")
+	if _, err := operator.Init(t.Context(), dir, operator.InitOptions{Advertise: "127.0.0.1:1"}); err != nil {
+		t.Fatal(err)
+	}
+	op, err := operator.Open(t.Context(), dir, operator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer op.Close()
+	c := &http.Client{Transport: InProcess(Admin(op, As(admin)))}
+	for range 3 {
+		res, err := c.Get("http://x/admin/v1/domains")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != 200 || string(b) != `{"items":[]}`+"\n" {
+			t.Errorf("%d %s %v", res.StatusCode, b, err)
+		}
+		res.Body.Close()
+	}
+	if res, err := c.Get("http://x/admin/v1/openapi.yaml"); err != nil || res.Header.Get("Content-Type") != "application/yaml" {
+		t.Error(err)
+	} else {
+		res.Body.Close()
+	}
+}
+
+func TestLimits(t *testing.T) {
+	l, now := newLimits(), time.Unix(1000, 0)
+	allowed := 0
+	for range 2 * requestBurst {
+		if l.allow("192.0.2.1:5", now) {
+			allowed++
+		}
+	}
+	if allowed != requestBurst {
+		t.Errorf("%d allowed at once", allowed)
+	}
+	if !l.allow("192.0.2.2:5", now) || !l.allow("192.0.2.1:5", now.Add(time.Second)) {
+		t.Error("another address, or a second later, is refused")
+	}
+	for i := range requestBurst + 1 { // one /64, many addresses
+		ok := l.allow(fmt.Sprintf("[2001:db8::%x]:1", i), now)
+		if want := i < requestBurst; ok != want {
+			t.Fatalf("address %d of a /64: %v", i, ok)
+		}
+	}
+	for i := range 2 * maxTracked {
+		l.allow(fmt.Sprintf("[2001:db8:%x:%x::1]:1", i>>8, i&255), now)
+	}
+	if len(l.buckets) > maxTracked {
+		t.Errorf("%d addresses are kept", len(l.buckets))
+	}
+}
+
+// TestOpenAPINamesEveryRoute holds the description equal to the routes.
+func TestOpenAPINamesEveryRoute(t *testing.T) {
+	var have, want []string
+	for _, r := range publicRoutes(nil) {
+		have = append(have, r.method+" "+r.path)
+	}
+	for _, r := range adminRoutes(nil) {
+		have = append(have, r.method+" "+r.path)
+	}
+	path, inPaths := "", false
+	pathLine, methodLine := regexp.MustCompile(`^  (/\S+):$`), regexp.MustCompile(`^    (get|post|put|patch|delete):$`)
+	for line := range strings.Lines(string(openAPI)) {
+		line = strings.TrimRight(line, "\n")
+		if line != "" && line[0] != ' ' {
+			inPaths = line == "paths:"
+		}
+		if m := pathLine.FindStringSubmatch(line); inPaths && m != nil {
+			path = m[1]
+		} else if m := methodLine.FindStringSubmatch(line); inPaths && m != nil {
+			want = append(want, strings.ToUpper(m[1])+" "+path)
+		}
+	}
+	slices.Sort(have)
+	slices.Sort(want)
+	if !slices.Equal(have, want) {
+		t.Errorf("routes\n%s\ndescribed\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
+	}
+	refs := regexp.MustCompile(`#/components/(\w+)/(\w+)`)
+	for _, m := range refs.FindAllStringSubmatch(string(openAPI), -1) {
+		if !regexp.MustCompile(`(?m)^    ` + m[2] + `:`).MatchString(string(openAPI)) {
+			t.Errorf("%s is not described", m[0])
+		}
+	}
+}
+
+func FuzzDeviceBody(f *testing.F) {
+	f.Add([]byte(`{"name":"a","domain":"acme","mac":"02:00:00:00:00:01","ports":["631","161/udp"],"locations":["00"]}`))
+	f.Add([]byte(`{"devices":[{"ports":null,"address":"::ffff:127.0.0.1"}]}`))
+	dir := filepath.Join(f.TempDir(), "op")
+	if _, err := operator.Init(f.Context(), dir, operator.InitOptions{Advertise: "127.0.0.1:1"}); err != nil {
+		f.Fatal(err)
+	}
+	op, err := operator.Open(f.Context(), dir, operator.Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { op.Close() })
+	if _, err := op.AddDomain(f.Context(), admin, "acme"); err != nil {
+		f.Fatal(err)
+	}
+	c := &http.Client{Transport: InProcess(Admin(op, As(admin)))}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, path := range []string{"/admin/v1/devices", "/admin/v1/devices:bulk"} {
+			res, err := c.Post("http://x"+path, "application/json", bytes.NewReader(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode >= 500 && res.StatusCode != 503 {
+				t.Fatalf("%s: %d", path, res.StatusCode)
+			}
+		}
+	})
+}

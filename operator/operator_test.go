@@ -1,0 +1,260 @@
+package operator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"culvert/operator/sqlite"
+	"culvert/partition"
+	"culvert/protocol"
+	"culvert/protocol/enrol"
+	"culvert/protocol/key"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(crashDirEnv); dir != "" {
+		crashChild(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// clock is a clock that tests move.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func newClock() *clock { return &clock{t: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+var admin = Actor{Name: "test"}
+
+func newOperator(t *testing.T) (*Operator, *clock) {
+	t.Helper()
+	c := newClock()
+	dir := filepath.Join(t.TempDir(), "op")
+	if _, err := Init(t.Context(), dir, InitOptions{Name: "test", Advertise: "127.0.0.1:7743", Now: c.now}); err != nil {
+		t.Fatal(err)
+	}
+	o, err := Open(t.Context(), dir, Options{Now: c.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := o.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return o, c
+}
+
+func addDomain(t *testing.T, o *Operator, name string) protocol.Domain {
+	t.Helper()
+	v, err := o.AddDomain(t.Context(), admin, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := protocol.ParseDomain(v.Number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func newToken(t *testing.T, o *Operator, s TokenSpec) enrol.Token {
+	t.Helper()
+	v, err := o.CreateToken(t.Context(), admin, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := enrol.ParseToken(v.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func newKeys(t *testing.T) *key.Pair {
+	t.Helper()
+	p, err := key.Generate(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// join enrols a new node and returns it with its keys.
+func join(t *testing.T, o *Operator, domain, name string, groups ...string) (*protocol.CertifiedNode, *key.Pair) {
+	t.Helper()
+	keys := newKeys(t)
+	res, err := o.Enroll(t.Context(), enrol.NewEnrollRequest(newToken(t, o, TokenSpec{Domain: domain, Groups: groups}), keys, name), "192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certified(t, o, res), keys
+}
+
+func certified(t *testing.T, o *Operator, res *enrol.EnrollResponse) *protocol.CertifiedNode {
+	t.Helper()
+	trust, err := res.Bundle.Trust(o.root, o.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := trust.CheckNode(res.Certificate, o.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// static gives the newest record of a table and owner, verified as a reader would.
+func static(t *testing.T, o *Operator, table protocol.Table, owner protocol.ID) *protocol.Record {
+	t.Helper()
+	var found *protocol.Record
+	_, _, trust := o.Identity()
+	for raw, err := range o.StaticRecords(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := protocol.ParseRecord(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Table == table && r.Owner == owner {
+			if err := trust.CheckStatic(r, o.now()); err != nil && table != protocol.TableOperatorNode {
+				t.Fatal(err)
+			}
+			found = r
+		}
+	}
+	return found
+}
+
+// fakeMesh records what is published.
+type fakeMesh struct {
+	mu        sync.Mutex
+	records   map[protocol.Table]map[protocol.ID]*protocol.Record
+	confirmed int
+	alive     map[netip.AddrPort]bool
+	places    map[protocol.ID][]protocol.Hash
+	epochs    []uint64
+	published chan struct{}
+}
+
+var _ Mesh = (*fakeMesh)(nil)
+
+func newMesh() *fakeMesh {
+	return &fakeMesh{records: make(map[protocol.Table]map[protocol.ID]*protocol.Record), confirmed: 9, alive: make(map[netip.AddrPort]bool),
+		places: make(map[protocol.ID][]protocol.Hash), published: make(chan struct{}, 1)}
+}
+
+var errSilent = errors.New("no answer")
+
+func (m *fakeMesh) Publish(_ context.Context, raw []byte) (int, error) {
+	r, err := protocol.ParseRecord(raw)
+	if err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer func() {
+		select {
+		case m.published <- struct{}{}:
+		default:
+		}
+	}()
+	if m.confirmed == 0 {
+		return 0, errSilent
+	}
+	if m.records[r.Table] == nil {
+		m.records[r.Table] = make(map[protocol.ID]*protocol.Record)
+	}
+	if old := m.records[r.Table][r.Owner]; old != nil && old.Conflicts(r) {
+		return 0, errors.New("conflicting records of one version")
+	}
+	m.records[r.Table][r.Owner] = r
+	return m.confirmed, nil
+}
+
+func (m *fakeMesh) Probe(_ context.Context, _ protocol.Peer, addr netip.AddrPort) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.alive[addr] {
+		return errSilent
+	}
+	return nil
+}
+
+func (m *fakeMesh) NodeLocations(_ context.Context, id protocol.ID) ([]protocol.Hash, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.places[id], nil
+}
+
+func (m *fakeMesh) Notify(_ context.Context, epoch uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.epochs = append(m.epochs, epoch)
+}
+
+func (m *fakeMesh) setAlive(addr netip.AddrPort, up bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.alive[addr] = up
+}
+
+func (m *fakeMesh) record(table protocol.Table, owner protocol.ID) *protocol.Record {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.records[table][owner]
+}
+
+// worldMap is the map as a node builds it from the bundle.
+func worldMap(t *testing.T, o *Operator) *partition.Map {
+	t.Helper()
+	b, err := o.Bundle(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust, err := b.Trust(o.root, o.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := partition.Build(b.MapHead, b.SuperNodes, func(r *protocol.Record) error { return trust.CheckStatic(r, o.now()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func outbox(t *testing.T, o *Operator) (n int64) {
+	t.Helper()
+	if err := o.db.View(t.Context(), func(tx *sqlite.Tx) (err error) {
+		n, err = tx.OutboxSize(0)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
