@@ -7,7 +7,9 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
+	"hash"
 	"io"
+	"sync"
 	"time"
 
 	"culvert/protocol/key"
@@ -68,6 +70,15 @@ func (e *Envelope) ReadablePayload() ([]byte, error) {
 		return nil, ErrOpen
 	}
 	return unpad(e.raw[signedHead : len(e.raw)-signedTail])
+}
+
+// UnverifiedPayload opens the payload of a message whose signature has not been checked: one that carries its sender's own
+// certificate inside the seal. Nothing in it may be believed before Open has said so.
+func (e *Envelope) UnverifiedPayload(to *Receiver) ([]byte, error) {
+	if e.Receiver != to.ID {
+		return nil, ErrCertificate
+	}
+	return e.payload(to)
 }
 
 // MAC1 is the outer code of the message, to which a cookie is bound.
@@ -229,7 +240,7 @@ func AppendSigned(dst []byte, m *Outgoing, signer *key.Signing, rand io.Reader) 
 	if !m.Reply {
 		size = max(size, m.Command.SignedSize())
 	}
-	work := make([]byte, 0, len(messageContext)+MaxDatagram)
+	work := make([]byte, 0, len(messageContext)+size)
 	work = append(work, messageContext...)
 	work = append(work, TypeSigned, wireVersion, byte(m.Command), flags)
 	work = append(work, m.Receiver[:]...)
@@ -249,8 +260,7 @@ func AppendSigned(dst []byte, m *Outgoing, signer *key.Signing, rand io.Reader) 
 	}
 	work = append(work, signer.Sign(work)...)
 	work = work[len(messageContext):]
-	k := NewMAC1Key(m.Receiver)
-	mac1 := mac(k[:], work)
+	mac1 := NewMAC1Key(m.Receiver).Sum(work)
 	work = append(work, mac1[:]...)
 	var mac2 [macSize]byte
 	if m.Cookie != nil {
@@ -284,19 +294,40 @@ func sealOnce(dst, plain []byte, to key.Public, ad []byte, rand io.Reader) ([]by
 
 // MAC1Key is what a receiver checks the first outer code with. It derives from the hash of the receiver's signing key, so that
 // a stranger of whom only the ID is known can be answered. It is no secret: it costs a flooder who does not even know whom it
-// talks to.
-type MAC1Key [32]byte
+// talks to. Safe for concurrent use.
+type MAC1Key struct {
+	key    [32]byte
+	states sync.Pool // of *macState: every datagram meets this check, also in a flood
+}
+
+type macState struct {
+	h   hash.Hash
+	sum [sha256.Size]byte
+}
 
 // NewMAC1Key is the key of messages to that receiver.
-func NewMAC1Key(receiver ID) MAC1Key {
+func NewMAC1Key(receiver ID) *MAC1Key {
 	h := receiver.Hash()
-	return sha256.Sum256(append([]byte("culvert 1 mac1\x00"), h[:]...))
+	return &MAC1Key{key: sha256.Sum256(append([]byte("culvert 1 mac1\x00"), h[:]...))}
+}
+
+// Sum is the first outer code of a message, given the bytes before it.
+func (k *MAC1Key) Sum(b []byte) (m [macSize]byte) {
+	s, ok := k.states.Get().(*macState)
+	if !ok {
+		s = &macState{h: hmac.New(sha256.New, k.key[:])}
+	}
+	s.h.Reset()
+	s.h.Write(b)
+	copy(m[:], s.h.Sum(s.sum[:0]))
+	k.states.Put(s)
+	return m
 }
 
 // CheckMAC1 is the check that every signed message meets before any public-key work.
 func (e *Envelope) CheckMAC1(k *MAC1Key) bool {
 	n := len(e.raw) - 2*macSize
-	m := mac(k[:], e.raw[:n])
+	m := k.Sum(e.raw[:n])
 	return subtle.ConstantTimeCompare(m[:], e.raw[n:n+macSize]) == 1
 }
 

@@ -53,8 +53,7 @@ func (p *pair) open(b []byte, now time.Time) (*Verified, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := NewMAC1Key(p.bID)
-	if !e.CheckMAC1(&k) {
+	if !e.CheckMAC1(NewMAC1Key(p.bID)) {
 		return nil, ErrMAC
 	}
 	v := new(Verified)
@@ -162,7 +161,7 @@ func TestSignedBehindMAC(t *testing.T) {
 	for i := range b[:len(b)-2*macSize] {
 		c := bytes.Clone(b)
 		c[i] ^= 1
-		m := mac(k[:], c[:len(c)-2*macSize])
+		m := k.Sum(c[:len(c)-2*macSize])
 		copy(c[len(c)-2*macSize:], m[:])
 		if v, err := p.open(c, sampleTime); err == nil {
 			t.Fatalf("byte %d changed, opened as %+v", i, v)
@@ -230,7 +229,7 @@ func TestLowOrderEphemeral(t *testing.T) {
 		copy(b[signedHead:], low[:])
 		b = append(b, p.a.Signing.Sign(append([]byte(messageContext), b...))...)
 		k := NewMAC1Key(p.bID)
-		m := mac(k[:], b)
+		m := k.Sum(b)
 		b = append(append(b, m[:]...), make([]byte, macSize)...)
 		if _, err := newPair(t).open(b, sampleTime); !errors.Is(err, ErrOpen) {
 			t.Errorf("%x: %v", low[:4], err)

@@ -74,8 +74,7 @@ func FuzzEnvelope(f *testing.F) {
 		if err != nil {
 			return
 		}
-		k := NewMAC1Key(e.Receiver)
-		e.CheckMAC1(&k)
+		e.CheckMAC1(NewMAC1Key(e.Receiver))
 		e.Transcript()
 		_, _ = e.ReadablePayload()
 		to := p.to

@@ -39,11 +39,27 @@ func (e *Endpoint) SealReply(now time.Time, v *protocol.Verified, cmd protocol.C
 // against the same replay table; an error is one of package protocol's (ErrReplayed for the second sight of a message).
 // A message with the reply flag is returned too: that its message ID was asked is for the caller to see.
 func (e *Endpoint) VerifyDetached(now time.Time, raw, node []byte) (*protocol.Verified, error) {
-	v, err := e.verifyDetached(now, raw, node)
+	return e.counted(e.verifyDetached(now, raw, func(*protocol.Envelope, *protocol.Receiver) ([]byte, error) { return node, nil }))
+}
+
+// VerifyCarrying is VerifyDetached for a message that carries its sender's Node record inside its sealed payload, as RelayJoin
+// does: record finds it there.
+func (e *Endpoint) VerifyCarrying(now time.Time, raw []byte, record func(payload []byte) []byte) (*protocol.Verified, error) {
+	return e.counted(e.verifyDetached(now, raw, func(env *protocol.Envelope, to *protocol.Receiver) ([]byte, error) {
+		p, err := env.UnverifiedPayload(to)
+		if err != nil {
+			return nil, err
+		}
+		return record(p), nil
+	}))
+}
+
+func (e *Endpoint) counted(v *protocol.Verified, err error) (*protocol.Verified, error) {
 	if err != nil {
 		e.drops.drop(detachedReason(err))
+		return nil, err
 	}
-	return v, err
+	return v, nil
 }
 
 func detachedReason(err error) Reason {
@@ -62,7 +78,9 @@ func detachedReason(err error) Reason {
 	return reasonOf(err)
 }
 
-func (e *Endpoint) verifyDetached(now time.Time, raw, node []byte) (*protocol.Verified, error) {
+type offer func(*protocol.Envelope, *protocol.Receiver) (record []byte, err error)
+
+func (e *Endpoint) verifyDetached(now time.Time, raw []byte, offered offer) (*protocol.Verified, error) {
 	env, err := protocol.ParseEnvelope(raw)
 	if err != nil {
 		return nil, err
@@ -71,7 +89,7 @@ func (e *Endpoint) verifyDetached(now time.Time, raw, node []byte) (*protocol.Ve
 	if err != nil {
 		return nil, err
 	}
-	if !env.CheckMAC1(&i.mac1) {
+	if !env.CheckMAC1(i.mac1) {
 		return nil, protocol.ErrMAC
 	}
 	st, local := i.state.Load(), e.clock(now)
@@ -83,6 +101,10 @@ func (e *Endpoint) verifyDetached(now time.Time, raw, node []byte) (*protocol.Ve
 	}
 	if i.replay.Seen(env.Sender, env.Timestamp, env.MessageID) {
 		return nil, protocol.ErrReplayed
+	}
+	node, err := offered(&env, &st.receiver)
+	if err != nil {
+		return nil, err
 	}
 	cert, err := e.certificate(local, i, env.Sender, node)
 	if err != nil {

@@ -44,7 +44,7 @@ func (s *identityState) admits(c *protocol.CertifiedNode) bool { return s.Admit 
 
 type identity struct {
 	id         protocol.ID
-	mac1       protocol.MAC1Key
+	mac1       *protocol.MAC1Key
 	replay     *protocol.Replay
 	maxPeers   int
 	state      atomic.Pointer[identityState]

@@ -86,7 +86,7 @@ func (e *Endpoint) receiveSigned(now time.Time, from netip.AddrPort, b []byte, e
 		e.drops.drop(Misaddressed)
 		return
 	}
-	if !env.CheckMAC1(&i.mac1) {
+	if !env.CheckMAC1(i.mac1) {
 		e.drops.drop(MAC1)
 		return
 	}
