@@ -39,5 +39,5 @@
 // A super-node compares digests with every other member once per interval, cuts the parts that differ by 16 until they are small,
 // and fetches them; each side fetches what it lacks, so both agree within one interval. A digest sums hash(key ‖ record) over
 // the (key, record) pairs of a range (package index). A new super-node keeps silent until it has repaired with all members that
-// can be reached, one at least.
+// can be reached, one at least (see Replicator). The operator, which may be in no map, opens its Server itself.
 package dht

@@ -194,10 +194,10 @@ func TestReplicatorReadiness(t *testing.T) {
 	pm, _, _ := w.Map(1, nodes...)
 	alone, _, _ := w.Map(2, nodes[0])
 	failure := errors.New("silence")
-	plan := func(before bool) *dht.Replicator {
-		return dht.NewReplicator(nodes[0].ID, time.Minute, before, rand.New(rand.NewPCG(1, 1)))
+	plan := func(last time.Time) *dht.Replicator {
+		return dht.NewReplicator(nodes[0].ID, time.Minute, last, start, rand.New(rand.NewPCG(1, 1)))
 	}
-	r := plan(false)
+	r := plan(time.Time{})
 	r.SetMap(start, pm)
 	if due := r.Due(start); len(due) != 2 || len(r.Due(start)) != 0 || r.Ready() {
 		t.Fatalf("%d due, ready %v", len(due), r.Ready())
@@ -229,10 +229,31 @@ func TestReplicatorReadiness(t *testing.T) {
 			r.Finished(now, task.Member.Peer.ID, nil)
 		}
 	}
-	if r = plan(true); !r.Ready() {
-		t.Error("not ready after a restart")
+	if r = plan(start.Add(-5 * time.Minute)); !r.Ready() {
+		t.Error("not ready after a short absence")
 	}
-	r = plan(false)
+	for name, errs := range map[string][2]error{"repaired with one": {nil, nil}, "all that is left": {failure, failure}} {
+		r = plan(start.Add(-24 * time.Hour))
+		if r.SetMap(start, pm); r.Ready() {
+			t.Error("ready at once after a day")
+		}
+		r.Due(start)
+		r.Finished(start, nodes[1].ID, errs[0])
+		if name == "all that is left" {
+			r.Finished(start, nodes[2].ID, errs[1])
+		}
+		if !r.Ready() {
+			t.Errorf("%s: not ready", name)
+		}
+	}
+	others, _, _ := w.Map(2, nodes[1:]...)
+	if r.SetMap(start, others); r.Ready() {
+		t.Error("ready though it is out of the map")
+	}
+	if r.SetMap(start, pm); r.Ready() || len(r.Due(start)) != 2 {
+		t.Error("back in the map, it does not begin anew")
+	}
+	r = plan(time.Time{})
 	r.SetMap(start, alone)
 	if !r.Ready() || !r.Deadline().IsZero() {
 		t.Error("not ready though there is nobody else")

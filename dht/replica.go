@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -11,8 +12,8 @@ import (
 	"culvert/protocol"
 )
 
-// readySetting remembers across restarts that the first repair had finished.
-const readySetting = "dht.ready"
+// repairedSetting remembers across restarts when the last repair of a server that was ready ended, in unix ms.
+const repairedSetting = "dht.repaired"
 
 // ReplicaConfig of a Replica.
 type ReplicaConfig struct {
@@ -50,13 +51,17 @@ func StartReplica(cfg ReplicaConfig) (*Replica, error) {
 	if cfg.OnError == nil {
 		cfg.OnError = func(error) {}
 	}
-	before, err := cfg.Store.Setting(readySetting)
+	text, err := cfg.Store.Setting(repairedSetting)
 	if err != nil {
 		return nil, err
 	}
+	var last time.Time
+	if ms, err := strconv.ParseInt(string(text), 10, 64); err == nil && ms > 0 {
+		last = time.UnixMilli(ms)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Replica{cfg: cfg, wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
-	go r.run(ctx, NewReplicator(cfg.Self, cfg.Interval, len(before) > 0, rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))))
+	go r.run(ctx, NewReplicator(cfg.Self, cfg.Interval, last, cfg.Now(), rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))))
 	return r, nil
 }
 
@@ -96,7 +101,7 @@ func (r *Replica) run(ctx context.Context, plan *Replicator) {
 			current = m
 			plan.SetMap(now, m)
 		}
-		r.open(ctx, plan)
+		r.cfg.Server.SetReady(plan.Ready())
 		for _, t := range plan.Due(now) {
 			wg.Go(func() {
 				err := r.repair(ctx, t)
@@ -116,6 +121,9 @@ func (r *Replica) run(ctx context.Context, plan *Replicator) {
 				r.cfg.OnError(e.err)
 			}
 			plan.Finished(r.cfg.Now(), e.peer, e.err)
+			if e.err == nil && plan.Ready() {
+				r.remember(ctx)
+			}
 		case <-timer.C:
 		case <-r.wake:
 		case <-collect.C:
@@ -128,12 +136,10 @@ func (r *Replica) run(ctx context.Context, plan *Replicator) {
 	}
 }
 
-func (r *Replica) open(ctx context.Context, plan *Replicator) {
-	if !plan.Ready() || r.cfg.Server.Ready() {
-		return
-	}
-	r.cfg.Server.SetReady(true)
-	if err := r.cfg.Store.SetSetting(ctx, readySetting, []byte{1}); err != nil && ctx.Err() == nil {
+// remember notes the time of a repair, for the next run.
+func (r *Replica) remember(ctx context.Context) {
+	now := strconv.FormatInt(r.cfg.Now().UnixMilli(), 10)
+	if err := r.cfg.Store.SetSetting(ctx, repairedSetting, []byte(now)); err != nil && ctx.Err() == nil {
 		r.cfg.OnError(err)
 	}
 }

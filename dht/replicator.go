@@ -16,13 +16,18 @@ const (
 	repairRetry = 2 * time.Second
 )
 
-// Replicator decides when to repair with whom, as a step machine, and when a super-node may answer: once it has repaired
-// with every other member that can be reached and at least one could, when there is no other member, or when it had come so far
-// in an earlier run and is only back.
+// recent is for how many intervals after its last repair a super-node that comes back may answer at once.
+const recent = 10
+
+// Replicator decides when to repair with whom, as a step machine, and when a super-node may answer: a new one once it has
+// tried every other member and repaired with one at least, or where there is no other. One that has served before may also be
+// all that is left, so that it answers once it has repaired with anybody or tried everybody, and at once after a short absence.
+// Who is out of the map begins anew when it comes back.
 type Replicator struct {
 	self     protocol.ID
 	interval time.Duration
 	rand     *rand.Rand
+	served   bool // before, since it is a member
 	ready    bool
 	peers    map[protocol.ID]*replica
 }
@@ -36,12 +41,15 @@ type replica struct {
 	fails   int
 }
 
-// NewReplicator makes one; before is whether an earlier run had become ready.
-func NewReplicator(self protocol.ID, interval time.Duration, before bool, r *rand.Rand) *Replicator {
+// NewReplicator makes one; last is when an earlier run repaired last, zero for never.
+func NewReplicator(self protocol.ID, interval time.Duration, last, now time.Time, r *rand.Rand) *Replicator {
 	if interval <= 0 {
 		interval = RepairInterval
 	}
-	return &Replicator{self: self, interval: interval, rand: r, ready: before, peers: make(map[protocol.ID]*replica)}
+	return &Replicator{
+		self: self, interval: interval, rand: r, peers: make(map[protocol.ID]*replica),
+		served: !last.IsZero(), ready: !last.IsZero() && now.Sub(last).Abs() < recent*interval,
+	}
 }
 
 // Ready reports whether ordinary nodes may be answered.
@@ -71,9 +79,11 @@ func (r *Replicator) SetMap(now time.Time, m *partition.Map) {
 			delete(r.peers, id)
 		}
 	}
-	if member {
-		r.judge()
+	if !member {
+		r.served, r.ready = false, false
+		return
 	}
+	r.judge()
 }
 
 // Due starts the repairs whose time has come: each is to be run and its end told to Finished.
@@ -125,13 +135,19 @@ func (r *Replicator) Deadline() time.Time {
 }
 
 func (r *Replicator) judge() {
-	done := 0
+	done, untried := 0, 0
 	for _, p := range r.peers {
-		if p.done {
+		switch {
+		case p.done:
 			done++
-		} else if p.fails == 0 {
-			return // still to come
+		case p.fails == 0:
+			untried++
 		}
 	}
-	r.ready = r.ready || done > 0 || len(r.peers) == 0
+	switch {
+	case len(r.peers) == 0, untried == 0 && done > 0:
+		r.ready = true
+	case r.served:
+		r.ready = r.ready || done > 0 || untried == 0
+	}
 }
