@@ -57,6 +57,7 @@ type agent struct {
 	isolated bool // offers no candidates
 	deaf     bool // answers no requests
 	requests []protocol.Hash
+	further  map[protocol.ID]*protocol.CertifiedNode // memberships beside the first
 }
 
 type relayNode struct {
@@ -392,6 +393,9 @@ func (a *agent) Request(ctx context.Context, local protocol.ID, to Target, req p
 		return protocol.TunnelOpened{}, hash, ctx.Err()
 	}
 	v := &protocol.Verified{Receiver: to.Node.ID, Sender: local, Command: protocol.CmdTunnelRequest, Raw: raw, Node: a.node}
+	if c := a.further[local]; c != nil {
+		v.Node = c
+	}
 	answer := n.HandleRequest(ctx, time.Now(), v, req)
 	if n.isolated {
 		answer.Candidates = nil
@@ -448,3 +452,6 @@ func dialTunnel(t testing.TB, tn *Tunnel) *net.TCPConn {
 	t.Cleanup(func() { _ = c.Close() })
 	return c.(*net.TCPConn)
 }
+
+// benchDevice is where the benchmarks' device stands.
+func benchDevice() netip.AddrPort { return netip.MustParseAddrPort("192.168.7.50:9100") }

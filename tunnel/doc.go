@@ -1,0 +1,42 @@
+// Package tunnel opens tunnels for this machine's programs and serves those of other nodes, in all of its memberships.
+//
+// # A tunnel's way
+//
+//	program → local TCP port → flow in a link → tunnel-node: guard → device
+//
+// Manager.Open resolves the device's operator-signed record, races the routes to the tunnel-nodes announced for it, and
+// returns when the device has answered once. From then on each connection to the local port is one flow in a living link
+// (package link); no handshake and no round trip comes before its first byte. A link that dies is replaced by another race
+// when the next connection needs it; while a relayed route is in use better ones are looked for in the background.
+//
+// Routes, best first:
+//
+//	lan      this node reaches the device itself; or the tunnel-node is at the same location, dialled by its private address
+//	direct   an open TCP port at either end, dialled by the other
+//	relayed  both ends dial a super-node, which joins them (package relay)
+//
+// # What a link rests on
+//
+// The user's side sends a signed TunnelRequest for each attempt; the tunnel side checks it against certificate, revocation
+// and its own copy of the device's record, and notes its SHA-256 for thirty seconds. The HELLO that opens the link names that
+// hash, and the first one spends it; a replay meets nothing. Every flow is then judged anew, by the certificate and the
+// records of that moment: what a link was asked for gives no right to another port.
+//
+// # The guard
+//
+// Check is a pure function of record, requester, port, consent list and the place where the device was found. A tunnel
+// reaches a registered port of a registered device: on the link by MAC, or at the record's fixed address if the device's
+// TLS key is pinned or the agent's list names it; never this machine, loopback, link-local, multicast, unspecified or
+// broadcast addresses, in whatever IPv6 disguise. One exception: a device registered for this very node, at 127.0.0.1, if
+// the list names the port. A list with entries narrows everything to what it names; an empty one narrows nothing but what
+// wants an entry anyway. A pinned device proves its key to the tunnel-node before a byte of payload goes there.
+//
+// # Whom this node dials
+//
+// Devices past the guard; tunnel-nodes at candidates of their signed NodeInfo or answer (private ones only at a shared
+// location); super-nodes of the operator-signed map; requesters at public addresses only. No address is taken from anybody
+// whom a certificate does not vouch for.
+//
+// Devices that refuse, do not answer or are not found are told apart from routes that do not work: ErrDeviceRefused,
+// ErrDeviceTimeout, …, against *NoRouteError, both with a receipt of what was tried.
+package tunnel
