@@ -117,7 +117,9 @@ func (m *membership) putNodeInfo(ctx context.Context, v protocol.NodeInfoValue, 
 			return err
 		}
 	}
-	if r.Sequence, err = m.node.store.NextSequence(ctx, r.Table, r.Owner, 1); err != nil {
+	// Never below the clock, so that a rebuilt node.db does not start under what super-nodes hold.
+	floor := uint64(max(now.UnixMilli(), 1))
+	if r.Sequence, err = m.node.store.NextSequence(ctx, r.Table, r.Owner, floor); err != nil {
 		return fmt.Errorf("sequence: %w", err)
 	}
 	raw, err := protocol.SignRecord(r, m.keys.Signing)
