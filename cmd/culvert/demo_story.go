@@ -85,11 +85,7 @@ func (d *demo) startAgents(ctx context.Context, dev *demoDevice) (tunnelNode str
 		{"user", []string{"--no-tunnel"}},
 		{"foreign", []string{"--no-tunnel"}},
 	} {
-		port, err := freePort()
-		if err != nil {
-			return "", err
-		}
-		p, err := d.start(n.name, append([]string{"run", "--listen", fmt.Sprintf("127.0.0.1:%d", port)}, n.args...)...)
+		p, err := d.start(n.name, append([]string{"run", "--listen", "127.0.0.1:0"}, n.args...)...)
 		if err != nil {
 			return "", err
 		}

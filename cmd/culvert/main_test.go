@@ -24,7 +24,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv(name, "")
 			}
 			e.Setenv("CULVERT_DATA", e.WorkDir+"/d")
-			return os.Mkdir(e.WorkDir+"/d", 0o700)
+			return os.MkdirAll(e.WorkDir+"/d", 0o700)
 		},
 	})
 }

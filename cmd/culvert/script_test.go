@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -31,6 +32,7 @@ func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args 
 		"echo":     echo,
 		"send":     send,
 		"json":     jsonField,
+		"consent":  consent,
 	}
 }
 
@@ -174,4 +176,11 @@ func scriptContext(ts *testscript.TestScript) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), scriptWait)
 	ts.Defer(cancel)
 	return ctx
+}
+
+// consent FILE DEVICE PORT: the agent with this configuration consents to serve the device.
+func consent(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, len(args) == 3, "consent FILE DEVICE PORT")
+	text := fmt.Sprintf("[[consent]]\ndevice = %q\nports = [%q]\n", args[1], args[2])
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
