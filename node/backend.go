@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -29,7 +30,11 @@ func (n *Node) startAPI() error {
 	if err != nil {
 		return fmt.Errorf("local API: %w", err)
 	}
-	n.api = localapi.New(localapi.Options{Backend: backend{n}, Version: n.cfg.Version, Events: n.events, Log: n.log})
+	n.api = localapi.New(localapi.Options{
+		Backend: backend{n}, Version: n.cfg.Version, Events: n.events, Log: n.log,
+		Mounts: map[string]http.Handler{"GET /v1/counters": http.HandlerFunc(n.serveCounters)},
+		Grace:  n.cfg.Settings.Timeouts.Shutdown.D(),
+	})
 	n.tasks.start(func(ctx context.Context) { n.served(ctx, n.api.Serve(l)) })
 	if n.cfg.Settings.API == "" {
 		return nil
@@ -132,7 +137,7 @@ func (b backend) Devices(ctx context.Context, q localapi.DeviceQuery) ([]localap
 		}
 		for _, d := range devices {
 			out := deviceOf(d, domain, here)
-			if targets, err := (resolver{b.n}).TunnelNodes(ctx, d); err == nil {
+			if targets, err := resolver(b).TunnelNodes(ctx, d); err == nil {
 				out.TunnelNodes = len(targets)
 			}
 			l = append(l, out)
