@@ -179,6 +179,10 @@ func (n *Node) join(ctx context.Context, token, name string) (*membership, error
 func (n *Node) leave(ctx context.Context, m *membership) error {
 	m.withdraw(ctx)
 	m.stop()
+	if s := n.serving.Load(); s != nil && s.id == m.id() {
+		n.serving.Store(nil) // the operator notices, and takes it off the map
+		s.replica.Close()
+	}
 	n.mu.Lock()
 	delete(n.memberships, m.domain)
 	n.mu.Unlock()

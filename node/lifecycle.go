@@ -1,8 +1,10 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"culvert/dht"
@@ -43,7 +45,7 @@ func (m *membership) start() {
 		m.node.log.Warn("revocations not loaded", "domain", m.domain.String(), "error", err)
 	}
 	if err := m.volunteer(); err != nil {
-		m.node.log.Error("cannot serve as super-node", "error", err)
+		m.node.log.Error("cannot serve as super-node", "domain", m.domain.String(), "error", err)
 	}
 	m.tasks.start(m.homesLoop)
 	m.tasks.start(m.refreshLoop)
@@ -61,12 +63,32 @@ func (m *membership) stop() {
 }
 
 func (n *Node) startMemberships() {
-	for _, m := range n.members() {
+	l := n.members()
+	slices.SortFunc(l, func(a, b *membership) int {
+		if x, y := a.inMap(), b.inMap(); x != y {
+			if x {
+				return -1 // the one that the map names goes on being the super-node
+			}
+			return 1
+		}
+		return cmp.Compare(a.domain, b.domain)
+	})
+	for _, m := range l {
 		m.start()
 	}
-	if len(n.members()) == 0 && n.cfg.Extension == nil {
+	if len(l) == 0 && n.cfg.Extension == nil {
 		n.log.Info("this node is in no domain yet; run: culvert join TOKEN")
 	}
+}
+
+// inMap reports whether the map names this membership as a super-node.
+func (m *membership) inMap() bool {
+	pm := m.mesh.pmap.Load()
+	if pm == nil {
+		return false
+	}
+	_, ok := pm.Member(m.id())
+	return ok
 }
 
 // call asks a peer as this membership.
