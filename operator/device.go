@@ -37,7 +37,7 @@ func (a *Authority) AddDevice(ctx context.Context, by Actor, s DeviceSpec) (Devi
 	out, err := a.AddDevices(ctx, by, []DeviceSpec{s})
 	var rows RowErrors
 	if errors.As(err, &rows) && len(rows) == 1 {
-		return DeviceView{}, fmt.Errorf("%w: %s", ErrInvalid, rows[0].Message)
+		return DeviceView{}, rows[0].err
 	}
 	if err != nil {
 		return DeviceView{}, err
@@ -98,7 +98,7 @@ func (e RowErrors) add(i int, err error) RowErrors {
 	if len(e) >= maxRowErrors {
 		return e
 	}
-	return append(e, RowError{Row: i + 1, Message: strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": ")})
+	return append(e, RowError{Row: i + 1, Message: strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": "), err: err})
 }
 
 // aboutInput tells what is a row's own fault from what ends the whole call.

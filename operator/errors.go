@@ -27,6 +27,8 @@ var (
 type RowError struct {
 	Row     int    `json:"row"` // from 1; of a CSV file: its line
 	Message string `json:"message"`
+
+	err error
 }
 
 // RowErrors refuses a bulk registration as a whole. It is an ErrInvalid.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -39,6 +40,9 @@ func newOperatorInitCmd() *cobra.Command {
 				return err
 			}
 			s, err := operator.Init(cmd.Context(), dir, opt)
+			if errors.Is(err, operator.ErrInvalid) {
+				return usagef("%v", err)
+			}
 			if err != nil {
 				return err
 			}

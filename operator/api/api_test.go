@@ -240,7 +240,7 @@ func TestScopedKey(t *testing.T) {
 		{"GET", "/admin/v1/devices/theirs@other", nil, 404},
 		{"DELETE", "/admin/v1/devices/theirs@other", nil, 404},
 		{"PATCH", "/admin/v1/devices/theirs@other", map[string]any{"ports": []string{"1"}}, 404},
-		{"POST", "/admin/v1/devices", device("x", "other", "02:00:00:00:00:03"), 400},
+		{"POST", "/admin/v1/devices", device("x", "other", "02:00:00:00:00:03"), 404},
 		{"POST", "/admin/v1/devices:bulk", map[string]any{"devices": []operator.DeviceSpec{device("x", "other", "02:00:00:00:00:03")}}, 400},
 		{"GET", "/admin/v1/devices?domain=other", nil, 404},
 		{"GET", "/admin/v1/nodes?domain=other", nil, 404},

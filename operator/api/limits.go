@@ -66,7 +66,8 @@ func (l *limits) allow(remote string, now time.Time) bool {
 	return b.limiter.AllowN(now, 1)
 }
 
-// makeRoomLocked forgets addresses whose bucket is full again, and if that is not enough any.
+// makeRoomLocked forgets addresses whose bucket is full again, and if those are few any, so that a quarter is free: going
+// through all of them then costs each newcomer next to nothing.
 func (l *limits) makeRoomLocked(now time.Time) {
 	if len(l.buckets) < maxTracked {
 		return
@@ -77,7 +78,7 @@ func (l *limits) makeRoomLocked(now time.Time) {
 		}
 	}
 	for p := range l.buckets {
-		if len(l.buckets) < maxTracked {
+		if len(l.buckets) < maxTracked*3/4 {
 			return
 		}
 		delete(l.buckets, p)
