@@ -62,11 +62,13 @@ func command(ctx context.Context, args []string, w io.Writer) error {
 	f.StringVar(&o.json, "json", filepath.Join("bench", "results", report.FileName(now)), "`file` for the results, empty for none")
 	f.IntVar(&o.rounds, "rounds", 5, "runs of each cell")
 	f.DurationVar(&o.cell, "cell", time.Second, "length of one run")
+	f.IntVar(&o.size.Peers, "peers", o.size.Peers, "identities in the cells with many")
+	f.IntVar(&o.size.Records, "records", o.size.Records, "records of each table that is looked up")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if f.NArg() > 0 || o.rounds < 1 || o.cell <= 0 {
-		return fmt.Errorf("-rounds and -cell must be positive, and nothing follows the flags (%q)", f.Args())
+	if f.NArg() > 0 || o.rounds < 1 || o.cell <= 0 || o.size.Peers < 1 || o.size.Records < 2 {
+		return fmt.Errorf("numbers must be positive, and nothing follows the flags (%q)", f.Args())
 	}
 	r := &report.Report{
 		Date: now, Culvert: report.Version(ctx, o.bin), Machine: report.ThisMachine(ctx), Rounds: o.rounds, Seconds: o.cell.Seconds(),

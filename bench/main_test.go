@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestWrongUsage(t *testing.T) {
-	for _, args := range [][]string{{"-rounds", "0"}, {"-cell", "-1s"}, {"more"}, {"-unknown"}} {
+	for _, args := range [][]string{{"-rounds", "0"}, {"-cell", "-1s"}, {"more"}, {"-records", "1"}} {
 		var out strings.Builder
 		if err := command(t.Context(), args, &out); err == nil {
 			t.Errorf("%q is accepted", args)
@@ -37,7 +37,7 @@ func TestWrongUsage(t *testing.T) {
 func TestWholeRun(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out", "r.json")
 	var out strings.Builder
-	if err := command(t.Context(), []string{"-rounds", "1", "-cell", "5ms", "-json", file}, &out); err != nil {
+	if err := command(t.Context(), []string{"-rounds", "1", "-cell", "5ms", "-peers", "8", "-records", "40", "-json", file}, &out); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(file)

@@ -84,7 +84,7 @@ func (b *Bench) start(ctx context.Context) (err error) {
 	}
 	for name, a := range b.askers {
 		if err := warm(ctx, b.conn, a, max(Window, b.size.Peers)); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", b.label(name), err)
 		}
 	}
 	return nil
@@ -154,17 +154,29 @@ func (b *Bench) nodes() error {
 	return nil
 }
 
+// Names of the cells; a %d is filled in with the size.
 const (
 	plainEcho     = "plain UDP echo"
 	sealedOne     = "bare AES-256-GCM echo, 1 peer"
-	sealedMany    = "bare AES-256-GCM echo, 1,000 peers"
+	sealedMany    = "bare AES-256-GCM echo, %d peers"
 	publicEcho    = "bare Ed25519+X25519 echo"
 	pingOne       = "culvert Ping in a session, 1 peer"
-	pingMany      = "culvert Ping in sessions, 1,000 peers"
+	pingMany      = "culvert Ping in sessions, %d peers"
 	pingSigned    = "culvert Ping, signed (sessions off)"
-	lookupNode    = "culvert GetNode of 10,000"
-	lookupTunnels = "culvert GetTunnelNodes of 10,000"
+	lookupNode    = "culvert GetNode, %d records"
+	lookupTunnels = "culvert GetTunnelNodes, %d records"
 )
+
+// label is a cell's name for people.
+func (b *Bench) label(name string) string {
+	switch name {
+	case sealedMany, pingMany:
+		return fmt.Sprintf(name, b.size.Peers)
+	case lookupNode, lookupTunnels:
+		return fmt.Sprintf(name, b.size.Records)
+	}
+	return name
+}
 
 // Group is the table of round trips.
 func (b *Bench) Group() measure.Group {
@@ -179,7 +191,7 @@ func (b *Bench) Group() measure.Group {
 	} {
 		a := b.askers[c[0]]
 		g.Cells = append(g.Cells, measure.Cell{
-			Name: c[0], Unit: "/s", Reference: c[1],
+			Name: b.label(c[0]), Unit: "/s", Reference: b.label(c[1]),
 			Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
 				return drive(ctx, b.conn, a, Window, d)
 			},

@@ -16,14 +16,15 @@ const (
 	// answers are taken fewer at a time than there are requests under way, so that the server has work meanwhile.
 	answers = 16
 	room    = 1500
-	// silence is after how long without any datagram the load looks for what was lost.
+	// silence is after how long without any datagram the load looks for what was lost, giveUp when it believes it.
 	silence = 250 * time.Millisecond
+	giveUp  = 2 * time.Second
 	// firstLimit is by how much a run may be longer when nothing at all was answered in time.
 	firstLimit = 10 * time.Second
 	// warmLimit is for how long the first answers may take.
 	warmLimit = 20 * time.Second
 	// drain is for how long answers are waited for after a run.
-	drain = time.Second
+	drain = giveUp + time.Second
 )
 
 // asker makes requests and recognises their answers. One loop uses it.
@@ -32,8 +33,8 @@ type asker interface {
 	ask(now time.Time) error
 	// answer takes one datagram and reports how many requests it completed. Bytes that are no answer are an error.
 	answer(now time.Time, m *carrier.Message) (int, error)
-	// overdue is called after a silence and reports how many requests will never be answered.
-	overdue(now time.Time) int
+	// overdue is called after so long without any datagram and reports how many requests will never be answered.
+	overdue(now time.Time, silent time.Duration) int
 	// abandon forgets what is under way: an answer that comes later counts for nothing.
 	abandon()
 	// flush writes the outbox.
@@ -51,7 +52,7 @@ func buffers(n int) []carrier.Message {
 
 // drive keeps window requests under way for d and returns the answers a second.
 func drive(ctx context.Context, conn *carrier.UDP, a asker, window int, d time.Duration) (measure.Sample, error) {
-	l := load{conn: conn, a: a, ms: buffers(answers)}
+	l := load{conn: conn, a: a, ms: buffers(answers), heard: time.Now()}
 	defer a.abandon()
 	start := time.Now()
 	now, end := start, start.Add(d)
@@ -73,7 +74,7 @@ func drive(ctx context.Context, conn *carrier.UDP, a asker, window int, d time.D
 
 // warm has n requests answered before anything is measured: sessions are open then, certificates known, records in memory.
 func warm(ctx context.Context, conn *carrier.UDP, a asker, n int) error {
-	l := load{conn: conn, a: a, ms: buffers(answers)}
+	l := load{conn: conn, a: a, ms: buffers(answers), heard: time.Now()}
 	defer a.abandon()
 	now := time.Now()
 	for deadline := now.Add(warmLimit); l.done < n; now = time.Now() {
@@ -95,6 +96,8 @@ type load struct {
 	open int // requests under way
 	done int
 	lost int
+
+	heard time.Time // when the last datagram came
 }
 
 // step fills the window, writes, and takes what has been answered.
@@ -121,7 +124,8 @@ func (l *load) exchange(now time.Time, wait time.Duration) error {
 	n, err := l.conn.ReadBatch(l.ms)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		if wait == silence {
-			gone := l.a.overdue(time.Now())
+			now = time.Now()
+			gone := l.a.overdue(now, now.Sub(l.heard))
 			l.open, l.lost = l.open-gone, l.lost+gone
 		}
 		return nil
@@ -130,6 +134,7 @@ func (l *load) exchange(now time.Time, wait time.Duration) error {
 		return fmt.Errorf("read answers: %w", err)
 	}
 	now = time.Now()
+	l.heard = now
 	for i := range l.ms[:n] {
 		k, err := l.a.answer(now, &l.ms[i])
 		if err != nil {

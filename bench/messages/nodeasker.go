@@ -64,7 +64,7 @@ func (a *nodeAsker) answer(now time.Time, m *carrier.Message) (int, error) {
 	return 1, a.q.check(&a.ev.Verified, n)
 }
 
-func (a *nodeAsker) overdue(now time.Time) (gone int) {
+func (a *nodeAsker) overdue(now time.Time, _ time.Duration) (gone int) {
 	a.evs = a.e.Tick(now, a.evs[:0], &a.Outbox)
 	for i := range a.evs {
 		if _, ok := a.open[a.evs[i].Call]; ok && a.evs[i].Kind == endpoint.EventCallFailed {

@@ -39,7 +39,10 @@ func (p *pending) done(n uint64) int {
 	return 1
 }
 
-func (p *pending) overdue(time.Time) int {
+func (p *pending) overdue(_ time.Time, silent time.Duration) int {
+	if silent < giveUp {
+		return 0
+	}
 	n := len(p.open)
 	clear(p.open)
 	return n

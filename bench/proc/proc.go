@@ -20,7 +20,7 @@ import (
 const (
 	partVariable = "CULVERT_BENCH_PART"
 	argVariable  = "CULVERT_BENCH_ARGUMENT"
-	readyWait    = 30 * time.Second
+	readyWait    = time.Minute // the store is filled meanwhile
 	endWait      = 10 * time.Second
 )
 

@@ -61,7 +61,13 @@ func Version(ctx context.Context, bin string) string {
 	if bin == "" {
 		return "unknown"
 	}
-	return orUnknown(strings.TrimSpace(strings.TrimPrefix(output(ctx, bin, "version"), "culvert ")), "unknown")
+	return orUnknown(version(output(ctx, bin, "version")), "unknown")
+}
+
+// version takes "culvert VERSION (go1…)" apart.
+func version(line string) string {
+	v, _, _ := strings.Cut(strings.TrimPrefix(line, "culvert "), " (go")
+	return strings.TrimSpace(v)
 }
 
 func output(ctx context.Context, name string, args ...string) string {

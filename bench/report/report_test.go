@@ -131,6 +131,9 @@ func TestMachine(t *testing.T) {
 	if got := cpuModel("processor\t: 0\nmodel name\t: Some CPU @ 2GHz\n"); got != "Some CPU @ 2GHz" {
 		t.Errorf("%q", got)
 	}
+	if got := version("culvert v1-2-gabc (go1.26.8, linux/amd64)"); got != "v1-2-gabc" {
+		t.Errorf("%q", got)
+	}
 	if Version(t.Context(), "") != "unknown" || Version(t.Context(), filepath.Join(t.TempDir(), "missing")) != "unknown" {
 		t.Error("the version of no binary is known")
 	}
