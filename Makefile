@@ -4,7 +4,6 @@ BIN      := bin/culvert
 VERSION  := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-OAPI     := github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2
 FUZZTIME ?= 60s
 CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 
@@ -47,14 +46,14 @@ fuzz-quick: ## a few seconds each, for every commit
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
 
 netlab: build ## real NATs, real devices, in network namespaces; needs root and .ci/run's packages
-	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 15m -tags netlab ./bench/netlab/...
+	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 15m -p 1 -tags netlab ./bench/netlab/...
 	$(GO) test -count=1 -timeout 3m -tags netns ./discovery/...
 
 bench: build ## round trips and tunnel throughput beside plain UDP and TCP
 	$(GO) run ./bench -bin $(BIN)
 
 generate: ## the Go client, from the local API's OpenAPI file
-	$(GO) generate ./node/client
+	$(GO) generate ./node/client/api
 
 clean:
 	rm -rf bin
