@@ -30,7 +30,8 @@ type call struct {
 	next     time.Time
 	interval time.Duration
 	attempts []attempt
-	helped   int // extra sendings: after a cookie, a GetNode, a clock
+	room     [2]attempt // for the usual few
+	helped   int        // extra sendings: after a cookie, a GetNode, a clock
 	err      error
 	idUsed   bool // an attempt was made under the call's own ID
 	done     bool
@@ -131,6 +132,9 @@ func (t *callTable) sent(c *call, a attempt) bool {
 		c.attempts = append(c.attempts[:0], c.attempts[1:]...)
 	}
 	sh.m[a.id] = c
+	if c.attempts == nil {
+		c.attempts = c.room[:0]
+	}
 	c.attempts = append(c.attempts, a)
 	return true
 }

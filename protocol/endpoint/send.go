@@ -52,10 +52,14 @@ func (e *Endpoint) route(local protocol.ID, to protocol.Peer) (*identity, *peer,
 	if i.state.Load().revoked(to.ID) {
 		return nil, nil, to, fmt.Errorf("%w: %s", ErrRevoked, to.ID.Short())
 	}
-	if to.Signing.IsZero() {
-		if k := i.known(to.ID); k != nil {
-			if c := k.certificate(); c != nil {
+	known := i.known(to.ID)
+	if known != nil {
+		if c := known.certificate(); c != nil {
+			if to.Signing.IsZero() {
 				to.Signing, to.Sealing = c.Signing, c.Sealing
+			}
+			if to.Signing == c.Signing && !to.Sealing.IsZero() {
+				return i, known, to, nil // the certificate has bound the key to the ID
 			}
 		}
 	}
