@@ -77,7 +77,11 @@ func (d *dialer) connect(ctx context.Context, a Ask) (*net.TCPConn, error) {
 	defer cancel()
 	conn, err := d.dial(ctx, addr)
 	if err != nil {
-		return nil, deviceError(err)
+		err = deviceError(err)
+		if len(a.Device.Value.MAC) == 6 && a.Device.Value.Node.IsZero() && (err == ErrDeviceTimeout || err == ErrDeviceUnreachable) {
+			d.locate.Distrust([6]byte(a.Device.Value.MAC), at.Addr)
+		}
+		return nil, err
 	}
 	t, ok := conn.(*net.TCPConn)
 	if !ok {

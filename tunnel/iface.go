@@ -37,6 +37,8 @@ type Locator interface {
 	Locations(d protocol.Domain) []protocol.Hash
 	// FindMAC finds a device on the link; an error that is not the context's means that it is not there.
 	FindMAC(ctx context.Context, mac [6]byte) (netip.Addr, error)
+	// Distrust says that the device did not answer where FindMAC found it, so that it is looked for anew.
+	Distrust(mac [6]byte, addr netip.Addr)
 	// OnLink reports whether addr can be another machine on the link of one of this machine's interfaces.
 	OnLink(addr netip.Addr) bool
 	// Neighbour is the MAC that the neighbour table has for addr.

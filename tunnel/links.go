@@ -232,6 +232,9 @@ func (m *Manager) greet(ctx context.Context, me *member, c *tls.Conn, peer *prot
 
 // joinRelay meets another node at a relay.
 func (m *Manager) joinRelay(ctx context.Context, me *member, at protocol.Peer, with protocol.ID, token protocol.Hash) (net.Conn, error) {
+	if now, err := m.member(me.Node.ID); err == nil {
+		me = now // its certificate may have been renewed since a link was made
+	}
 	raw, err := m.cfg.Signaler.SealRelayJoin(me.Node.ID, at, protocol.RelayJoin{Token: token, Peer: with, Node: me.Node.Record})
 	if err != nil {
 		return nil, err

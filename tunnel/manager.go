@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/tunnel/gate"
 	"culvert/tunnel/link"
 )
 
@@ -28,6 +29,8 @@ type Limits struct {
 	Requests      int // that wait for their link, 4,096
 	PeerRequests  int // of one peer, 32
 	Introductions int // dials to relays and back to requesters at once, 64
+	Strangers     int // connections that have not said HELLO yet, 1,024
+	PerSource     int // of those from one address, 128
 }
 
 // Config of a manager. Everything a zero value is not said of must be given.
@@ -72,6 +75,7 @@ type Manager struct {
 	wg      sync.WaitGroup
 	counts  counters
 	intro   chan struct{} // places for introductions
+	door    *gate.Gate
 
 	mu         sync.Mutex
 	closed     bool
@@ -124,7 +128,7 @@ func New(cfg Config) (*Manager, error) {
 		v *int
 		d int
 	}{{&l.Tunnels, 16384}, {&l.Connections, 4096}, {&l.Links, 16}, {&l.PeerFlows, 16384}, {&l.DomainFlows, 32768},
-		{&l.Requests, 4096}, {&l.PeerRequests, 32}, {&l.Introductions, 64}} {
+		{&l.Requests, 4096}, {&l.PeerRequests, 32}, {&l.Introductions, 64}, {&l.Strangers, 1024}, {&l.PerSource, 128}} {
 		*f.v = cmp.Or(*f.v, f.d)
 	}
 	cfg.IdleFlow = cmp.Or(cfg.IdleFlow, 2*time.Hour)
@@ -133,6 +137,7 @@ func New(cfg Config) (*Manager, error) {
 	cfg.Retry = cmp.Or(cfg.Retry, 30*time.Second)
 	m := &Manager{
 		cfg: cfg, dialer: newDialer(cfg.Locator, cfg.Now), started: time.Now(), intro: make(chan struct{}, l.Introductions),
+		door:       gate.New(l.Strangers, l.PerSource),
 		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
 		dialling: make(map[linkKey]*dialling), tunnels: make(map[string]*Tunnel),
 		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served),

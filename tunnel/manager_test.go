@@ -8,11 +8,14 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
 
 	"culvert/protocol"
+	"culvert/tunnel/link"
 )
 
 // two is a user at one site and a tunnel-node at another, with two relays between.
@@ -325,6 +328,52 @@ func TestRelayKilled(t *testing.T) {
 	}
 	if after := tn.Info(); after.Relay == before.Relay || after.Receipt.Races != 2 {
 		t.Errorf("%+v", after)
+	}
+}
+
+func TestRelayFallsSilent(t *testing.T) {
+	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) {
+		c.Timing = link.Timing{Ask: 20 * time.Millisecond, Answer: 100 * time.Millisecond}
+	})
+	node.isolated = true
+	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
+	tn := user.tunnel(t, "echo", 9100)
+	used := tn.Info().Relay
+	for _, r := range w.relays {
+		if r.peer.ID == used {
+			r.mu.Lock()
+			r.frozen = make(chan struct{})
+			r.mu.Unlock()
+			t.Cleanup(func() { close(r.frozen) })
+		}
+	}
+	// Its bytes may be with the device or not: it ends with an error, and is not said twice.
+	c := dialTunnel(t, tn)
+	_, _ = c.Write([]byte("into the void"))
+	if _, err := io.ReadAll(c); err == nil {
+		t.Error("a connection on a silent relay ended in order")
+	}
+	if got := exchange(t, dialTunnel(t, tn), []byte("again")); string(got) != "again" {
+		t.Errorf("got %q", got)
+	}
+	if tn.Info().Relay == used {
+		t.Error("still on the silent relay")
+	}
+}
+
+func TestDeviceErrors(t *testing.T) {
+	w, user, node := two(t)
+	w.device("mute", "192.168.7.50:9100", 2, nil, node)
+	node.dialer.dial = func(context.Context, netip.AddrPort) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
+	}
+	if _, err := user.Open(context.Background(), OpenRequest{Device: "mute", Port: 9100}); !errors.Is(err, ErrDeviceTimeout) {
+		t.Errorf("got %v", err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if node.doubts == 0 {
+		t.Error("the address of a mute device is not doubted")
 	}
 }
 

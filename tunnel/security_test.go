@@ -93,7 +93,13 @@ func TestLinksWithoutRightAreRefused(t *testing.T) {
 	if _, err := dialLink(t, w, user, &imposter, hash); err == nil {
 		t.Error("somebody else answered the call")
 	}
-	if s := node.Stats(); s["links refused"] < 5 || s["links taken"] != 1 {
+	for end := time.Now().Add(5 * time.Second); node.Stats()["links refused"] < 5; {
+		if time.Now().After(end) {
+			t.Fatalf("%v", node.Stats())
+		}
+		<-time.After(time.Millisecond)
+	}
+	if s := node.Stats(); s["links taken"] != 1 {
 		t.Errorf("%v", s)
 	}
 	w.mu.Lock()
@@ -250,6 +256,28 @@ func TestDomainsDoNotMeet(t *testing.T) {
 	b.RemoveIdentity(protocol.NodeID(testDomain, p.Signing.Public()))
 	if _, err := net.Dial("tcp", tn.Local().String()); err == nil {
 		t.Error("a tunnel outlives its membership")
+	}
+}
+
+func TestSilentStrangersDoNotBlock(t *testing.T) {
+	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) { c.Limits.PerSource, c.Limits.Strangers = 8, 16 })
+	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
+	for range 40 { // each says the first byte of a flow's own connection and then nothing
+		c, err := net.Dial("tcp", node.streams.LocalAddr().String())
+		check(t, err)
+		defer c.Close()
+		_, _ = c.Write([]byte{link.PrefaceByte})
+	}
+	for node.Stats()["bulk refused"] < 32 {
+		<-time.After(time.Millisecond)
+	}
+	// The door is full: links come through the relay, which this node dials itself.
+	tn := user.tunnel(t, "echo", 9100)
+	if r := tn.Info().Route; r != Relayed {
+		t.Errorf("%s while the door is full", r)
+	}
+	if got := exchange(t, dialTunnel(t, tn), []byte("hello")); string(got) != "hello" {
+		t.Errorf("%q", got)
 	}
 }
 

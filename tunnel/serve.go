@@ -22,6 +22,8 @@ const (
 	// earlyFor is how long a link that dials back waits for the answer that announces it, which may be on its way still.
 	earlyFor = 2 * time.Second
 	introFor = 12 * time.Second
+	// strangerFor is how long a connection may take to prove itself: what it says comes with the end of its handshake.
+	strangerFor = 5 * time.Second
 )
 
 // expectation is a link that may come because of one signed, answered request. The first HELLO spends it.
@@ -278,7 +280,14 @@ func (m *Manager) ServerTLS() *tls.Config {
 // AcceptLink takes over a connection whose ALPN is link.ALPN, from a listener that used ServerTLS. It returns after the
 // HELLOs; on error the connection is closed.
 func (m *Manager) AcceptLink(c *tls.Conn) error {
-	ctx, cancel := context.WithTimeout(m.ctx, introFor)
+	leave, ok := m.door.Enter(c.RemoteAddr())
+	if !ok {
+		_ = c.NetConn().Close()
+		m.counts.linksRefused.Add(1)
+		return ErrLimit
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(m.ctx, strangerFor)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
 		_ = c.NetConn().Close()
@@ -362,7 +371,14 @@ func (m *Manager) remotePublic(c *tls.Conn) bool {
 // AcceptBulk takes over a connection whose first byte is link.PrefaceByte, which is still to be read. It returns when the
 // connection is a flow's, or closed.
 func (m *Manager) AcceptBulk(conn net.Conn) error {
-	flow, proof, err := link.ReadPreface(conn, time.Now().Add(10*time.Second))
+	leave, ok := m.door.Enter(conn.RemoteAddr())
+	if !ok {
+		_ = conn.Close()
+		m.counts.bulkRefused.Add(1)
+		return ErrLimit
+	}
+	defer leave()
+	flow, proof, err := link.ReadPreface(conn, time.Now().Add(strangerFor))
 	if err == nil {
 		err = link.ErrPreface
 		m.mu.Lock()

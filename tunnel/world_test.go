@@ -42,6 +42,7 @@ type world struct {
 	targets map[protocol.ID][]protocol.ID // device → tunnel-nodes
 	revoked map[protocol.ID]bool
 	capture func([]byte) // sees what passes the relays
+	slow    bool         // relays do not splice
 }
 
 // agent is a node of the world.
@@ -56,6 +57,7 @@ type agent struct {
 	macs     map[[6]byte]netip.Addr
 	isolated bool // offers no candidates
 	deaf     bool // answers no requests
+	doubts   int
 	requests []protocol.Hash
 	further  map[protocol.ID]*protocol.CertifiedNode // memberships beside the first
 }
@@ -66,6 +68,7 @@ type relayNode struct {
 	streams *carrier.Streams
 	joins   [][]byte
 	mu      sync.Mutex
+	frozen  chan struct{} // closed when the relay moves bytes again
 }
 
 func newWorld(t testing.TB) *world {
@@ -205,7 +208,7 @@ func (w *world) relayNode(addr string) *relayNode {
 			return &protocol.Verified{Sender: protocol.ID(raw[:protocol.IDSize])}, j, err
 		},
 		TCP: func(c relay.Conn) *net.TCPConn {
-			if p, ok := c.(*carrier.Peeked); ok {
+			if p := c.(*tapped); w.capture == nil && !w.slow {
 				return p.TCPConn
 			}
 			return nil
@@ -214,11 +217,17 @@ func (w *world) relayNode(addr string) *relayNode {
 	check(w.t, err)
 	n.relay = r
 	n.streams = w.listen(carrier.StreamConfig{Raw: map[byte]func(*carrier.Peeked){relay.FirstByte: func(c *carrier.Peeked) {
-		if w.capture != nil {
-			_ = r.Serve(&tapped{c, w.capture})
-			return
-		}
-		_ = r.Serve(c)
+		_ = r.Serve(&tapped{c, func(b []byte) {
+			n.mu.Lock()
+			frozen := n.frozen
+			n.mu.Unlock()
+			if frozen != nil {
+				<-frozen
+			}
+			if w.capture != nil {
+				w.capture(b)
+			}
+		}})
 	}}})
 	w.mu.Lock()
 	w.real[at] = n.streams.LocalAddr().String()
@@ -355,6 +364,12 @@ func (a *agent) FindMAC(_ context.Context, mac [6]byte) (netip.Addr, error) {
 		return addr, nil
 	}
 	return netip.Addr{}, errors.New("not on the link")
+}
+
+func (a *agent) Distrust(mac [6]byte, _ netip.Addr) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	a.doubts++
 }
 
 func (a *agent) OnLink(addr netip.Addr) bool {

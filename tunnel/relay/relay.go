@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/tunnel/gate"
 )
 
 // Conn is a connection as the relay needs it: a *net.TCPConn, or one of which the first bytes were read and are read again
@@ -32,6 +33,9 @@ type Config struct {
 	Idle        time.Duration // without a byte either way, 10 min
 	Connections int           // in all, 16,384
 	Waiting     int           // ends that wait, 4,096
+	Strangers   int           // whose join is not verified yet, 1,024
+	PerSource   int           // of those from one address, 128
+	Hello       time.Duration // to say the join, 5 s
 	Node        Allowance     // of each node: 2,048 connections
 	Domain      Allowance     // of each domain: 8,192 connections
 }
@@ -51,12 +55,13 @@ const (
 	reasonIdle
 	reasonReset
 	reasonBytes
+	reasonCrowded
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	"joined", "unreadable join", "join not verified", "the two ends do not fit", "token spent", "relay full",
-	"allowance of node or domain used up", "the other end did not come", "closed", "idle", "reset", "bytes used up",
+	"allowance of node or domain used up", "the other end did not come", "closed", "idle", "reset", "bytes used up", "too many strangers",
 }
 
 // ErrRefused is what Serve returns for a connection that was not joined.
@@ -72,6 +77,7 @@ type guest struct {
 type Relay struct {
 	cfg    Config
 	acc    *accounts
+	door   *gate.Gate
 	bytes  atomic.Int64
 	bufs   sync.Pool // of *[copySize]byte
 	counts [reasons]atomic.Uint64
@@ -95,10 +101,13 @@ func New(cfg Config) (*Relay, error) {
 	cfg.Idle = cmp.Or(cfg.Idle, 10*time.Minute)
 	cfg.Connections = cmp.Or(cfg.Connections, 16384)
 	cfg.Waiting = cmp.Or(cfg.Waiting, 4096)
+	cfg.Strangers = cmp.Or(cfg.Strangers, 1024)
+	cfg.PerSource = cmp.Or(cfg.PerSource, 128)
+	cfg.Hello = cmp.Or(cfg.Hello, 5*time.Second)
 	cfg.Node.Connections = cmp.Or(cfg.Node.Connections, 2048)
 	cfg.Domain.Connections = cmp.Or(cfg.Domain.Connections, 8192)
 	return &Relay{
-		cfg: cfg, acc: newAccounts(cfg.Node, cfg.Domain), guests: make(map[*guest]struct{}),
+		cfg: cfg, acc: newAccounts(cfg.Node, cfg.Domain), door: gate.New(cfg.Strangers, cfg.PerSource), guests: make(map[*guest]struct{}),
 		// Spent tokens are kept past the ±120 s in which a recorded join could be fresh.
 		table: newTable(cfg.Waiting, 5*time.Minute),
 	}, nil
@@ -147,7 +156,12 @@ func (r *Relay) refuse(why reason) error {
 // serve pairs the connection and carries its own direction.
 func (r *Relay) serve(g *guest) reason {
 	conn := g.conn
-	_ = conn.SetReadDeadline(time.Now().Add(r.cfg.Wait))
+	leave, ok := r.door.Enter(conn.RemoteAddr())
+	if !ok {
+		return reasonCrowded
+	}
+	defer leave()
+	_ = conn.SetReadDeadline(time.Now().Add(r.cfg.Hello))
 	raw, err := readJoin(conn)
 	if err != nil {
 		return reasonRead
@@ -156,6 +170,7 @@ func (r *Relay) serve(g *guest) reason {
 	if err != nil || v == nil {
 		return reasonVerify
 	}
+	leave()
 	_ = conn.SetReadDeadline(time.Time{})
 	now := r.cfg.Now()
 	who, ok := r.acc.enter(v.Sender, now)
