@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -29,7 +30,8 @@ func newDemoCmd() *cobra.Command {
 			"route and then relayed. Nothing is left behind. With --device it reaches your own device, from this machine.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			// Also where the terminal is closed, or the reader of a pipe is gone: the nodes are not to outlive the demo.
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 			defer stop()
 			ctx, cancel := context.WithTimeout(ctx, demoLimit)
 			defer cancel()
@@ -47,14 +49,17 @@ type demo struct {
 	bin   string
 	began time.Time
 	procs []*demoProcess
+	names map[string]string // of nodes, by ID
 }
 
 func runDemo(ctx context.Context, out io.Writer, device string) (err error) {
 	var own netip.AddrPort
 	if device != "" {
-		if own, err = netip.ParseAddrPort(device); err != nil {
-			return usagef("--device %q: want an IP address and a port, e.g. 192.168.1.50:9100", device)
+		addr, err := net.ResolveTCPAddr("tcp", device)
+		if err != nil || addr.IP == nil || addr.Port == 0 {
+			return usagef("--device %q: want an address and a port, e.g. 192.168.1.50:9100", device)
 		}
+		own = netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port())
 	}
 	dir, err := os.MkdirTemp("", "culvert-demo-")
 	if err != nil {
@@ -64,7 +69,7 @@ func runDemo(ctx context.Context, out io.Writer, device string) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &demo{out: out, dir: dir, bin: bin, began: time.Now()}
+	d := &demo{out: out, dir: dir, bin: bin, began: time.Now(), names: make(map[string]string)}
 	defer func() {
 		d.stopAll()
 		if err != nil && !errors.Is(err, context.Canceled) {
@@ -73,7 +78,7 @@ func runDemo(ctx context.Context, out io.Writer, device string) (err error) {
 		if e := os.RemoveAll(dir); e != nil && err == nil {
 			err = e
 		}
-		if err == nil {
+		if err == nil || errors.Is(err, context.Canceled) {
 			d.say("done", "every process stopped and every file removed")
 		}
 	}()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,20 +118,24 @@ func (d *demo) until(ctx context.Context, p *demoProcess, ask func() bool) error
 	return nil
 }
 
-// stopAll ends the nodes in reverse order, kindly first.
+// stopAll ends the nodes one by one, the last first: whoever leaves can still say so to the others. Past the deadline they are
+// killed.
 func (d *demo) stopAll() {
-	for i := len(d.procs) - 1; i >= 0; i-- {
-		interrupt(d.procs[i].cmd.Process)
-	}
-	deadline := time.After(demoStopWait)
-	for _, p := range d.procs {
-		select {
-		case <-p.done:
-		case <-deadline:
-			p.cmd.Process.Kill()
-			<-p.done
-			deadline = time.After(0)
+	late := time.NewTimer(demoStopWait)
+	defer late.Stop()
+	patient := true
+	for _, p := range slices.Backward(d.procs) {
+		if patient {
+			interrupt(p.cmd.Process)
+			select {
+			case err := <-p.done:
+				p.done <- err
+			case <-late.C:
+				patient = false
+			}
 		}
+		p.cmd.Process.Kill()
+		<-p.done
 		p.log.Close()
 	}
 	d.procs = nil

@@ -89,29 +89,44 @@ func (d *demo) startAgents(ctx context.Context, dev *demoDevice) (tunnelNode str
 		if err != nil {
 			return "", err
 		}
-		var id string
-		ready := func(s localapi.Status) bool {
-			id = firstMembership(s).NodeID
-			return firstMembership(s).State == "active" && len(firstMembership(s).SuperNodes) > 0
-		}
-		if strings.HasPrefix(n.name, "super") {
-			ready = func(s localapi.Status) bool { return slices.Contains(s.Roles, "super") }
-		}
+		super := strings.HasPrefix(n.name, "super")
+		var m localapi.Membership
 		began := time.Now()
-		if err := d.untilReady(ctx, p, ready); err != nil {
+		if err := d.untilReady(ctx, p, func(s localapi.Status) bool {
+			m = firstMembership(s)
+			return m.State == "active" && len(m.SuperNodes) > 0 && (!super || slices.Contains(s.Roles, "super"))
+		}); err != nil {
 			return "", err
 		}
-		switch {
-		case strings.HasPrefix(n.name, "super"):
-			d.say(n.name, "reached from outside by the operator, serving its partition after %d ms", time.Since(began).Milliseconds())
-		case n.name == "tunnel":
-			tunnelNode = id
-			d.say(n.name, "announced where it is; ID %s…", id[:17])
-		default:
-			d.say(n.name, "ready after %d ms", time.Since(began).Milliseconds())
+		d.names[m.NodeID] = n.name
+		took := time.Since(began).Milliseconds()
+		if n.name == "tunnel" {
+			tunnelNode = m.NodeID
+		}
+		if super {
+			d.say(n.name, "reached from outside by the operator, serving its partition after %d ms", took)
+		} else {
+			d.say(n.name, "ready after %d ms, answered by %s", took, d.answered(m.SuperNodes))
 		}
 	}
 	return tunnelNode, nil
+}
+
+// answered names super-nodes with their round trips.
+func (d *demo) answered(nodes []localapi.SuperNode) string {
+	var l []string
+	for _, n := range nodes {
+		l = append(l, fmt.Sprintf("%s (%s)", d.name(n.ID), showMilliseconds(n.Milliseconds)))
+	}
+	return strings.Join(l, " and ")
+}
+
+// name is what the demo calls a node. The operator's own ID is in no membership: it serves while super-nodes are few.
+func (d *demo) name(id string) string {
+	if n, ok := d.names[id]; ok {
+		return n
+	}
+	return "operator"
 }
 
 // firstMembership is the first of a status, empty before there is one.
@@ -171,7 +186,11 @@ func (d *demo) printJob(ctx context.Context, dev *demoDevice, route string) erro
 	if err := json.Unmarshal([]byte(out), &t); err != nil || t.Local == "" {
 		return fmt.Errorf("open printed %q", out)
 	}
-	d.say("user", "tunnel %s by route %s in %d ms; any program connects to %s", t.ID, t.Route, time.Since(began).Milliseconds(), t.Local)
+	way := t.Route
+	if t.Relay != "" {
+		way += " by " + d.name(t.Relay)
+	}
+	d.say("user", "has a tunnel: route %s to %s, in %d ms; any program connects to %s", way, d.name(t.TunnelNode), time.Since(began).Milliseconds(), t.Local)
 	if route != "" && t.Route != route {
 		return fmt.Errorf("route %s was asked for, %s was taken", route, t.Route)
 	}
