@@ -37,16 +37,16 @@ type Bench struct {
 	size     Size
 	dir      string
 	children []*proc.Child
-	conn     *carrier.UDP
 	w        *world.World
 	peer     protocol.Peer
 	bare     bareAt
 	askers   map[string]asker
+	conns    map[string]*carrier.UDP // one for each asker: an answer that comes late is no other's
 }
 
 // Start starts the servers and opens the sessions.
 func Start(ctx context.Context, size Size) (*Bench, error) {
-	b := &Bench{size: size, askers: make(map[string]asker)}
+	b := &Bench{size: size, askers: make(map[string]asker), conns: make(map[string]*carrier.UDP)}
 	if err := b.start(ctx); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -55,9 +55,6 @@ func Start(ctx context.Context, size Size) (*Bench, error) {
 
 func (b *Bench) start(ctx context.Context) (err error) {
 	if b.dir, err = os.MkdirTemp("", "culvert-bench-"); err != nil {
-		return err
-	}
-	if b.conn, err = carrier.ListenUDP(loopback); err != nil {
 		return err
 	}
 	if err := b.child(ctx, "messages-bare", b.size.Peers, &b.bare); err != nil {
@@ -83,7 +80,11 @@ func (b *Bench) start(ctx context.Context) (err error) {
 		return err
 	}
 	for name, a := range b.askers {
-		if err := warm(ctx, b.conn, a, max(Window, b.size.Peers)); err != nil {
+		if b.conns[name], err = carrier.ListenUDP(loopback); err != nil {
+			delete(b.conns, name)
+			return err
+		}
+		if err := warm(ctx, b.conns[name], a, max(Window, b.size.Peers)); err != nil {
 			return fmt.Errorf("%s: %w", b.label(name), err)
 		}
 	}
@@ -189,11 +190,11 @@ func (b *Bench) Group() measure.Group {
 		{plainEcho, ""}, {sealedOne, plainEcho}, {pingOne, sealedOne}, {sealedMany, plainEcho}, {pingMany, sealedMany},
 		{publicEcho, plainEcho}, {pingSigned, publicEcho}, {lookupNode, sealedOne}, {lookupTunnels, sealedOne},
 	} {
-		a := b.askers[c[0]]
+		a, conn := b.askers[c[0]], b.conns[c[0]]
 		g.Cells = append(g.Cells, measure.Cell{
 			Name: b.label(c[0]), Unit: "/s", Reference: b.label(c[1]),
 			Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
-				return drive(ctx, b.conn, a, Window, d)
+				return drive(ctx, conn, a, Window, d)
 			},
 		})
 	}
@@ -206,8 +207,8 @@ func (b *Bench) Close() error {
 	for _, c := range b.children {
 		errs = append(errs, c.Close())
 	}
-	if b.conn != nil {
-		errs = append(errs, b.conn.Close())
+	for _, c := range b.conns {
+		errs = append(errs, c.Close())
 	}
 	if b.dir != "" {
 		errs = append(errs, os.RemoveAll(b.dir))
