@@ -132,6 +132,9 @@ func (m *mesh) FindMAC(context.Context, [6]byte) (netip.Addr, error) {
 	return netip.Addr{}, tunnel.ErrDeviceNotFound
 }
 
+// Distrust implements tunnel.Locator.
+func (m *mesh) Distrust([6]byte, netip.Addr) {}
+
 // OnLink implements tunnel.Locator.
 func (m *mesh) OnLink(netip.Addr) bool { return false }
 
