@@ -33,6 +33,11 @@ func (l locator) FindMAC(ctx context.Context, mac [6]byte) (netip.Addr, error) {
 	return f.Addr, err
 }
 
+// Distrust implements tunnel.Locator.
+func (l locator) Distrust(mac [6]byte, addr netip.Addr) {
+	l.n.finder.Distrust(discovery.Found{MAC: discovery.MAC(mac), Addr: addr})
+}
+
 // OnLink implements tunnel.Locator.
 func (l locator) OnLink(a netip.Addr) bool { return discovery.OnLink(a) }
 
