@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"culvert/partition"
@@ -47,8 +48,10 @@ type Client struct {
 	closed  bool
 	running sync.WaitGroup
 
-	refreshMu sync.Mutex // one question for the map at a time
-	refreshed time.Time
+	asked     atomic.Uint64 // questions for the map so far
+	refreshMu sync.Mutex    // one question for the map at a time
+	answered  uint64        // the last of them that was answered
+	refreshed time.Time     // and when
 }
 
 // NewClient knows no map until SetMap or RefreshMap.
@@ -268,25 +271,38 @@ func (c *Client) Store(ctx context.Context, raw []byte, left ...protocol.ID) err
 	return s.Err()
 }
 
-// RefreshMap asks for a newer map, and for the operator chain where the map cannot be proved with the one held. Questions at
-// the same time share one answer.
+// RefreshMap asks for a newer map, and for the operator chain where the map cannot be proved with the one held. Callers who
+// wait at the same time share one answer, but nobody is given that of a question older than his own: he may ask because he
+// has just heard of a newer map.
 func (c *Client) RefreshMap(ctx context.Context) (*partition.Map, error) {
 	ctx, leave, err := c.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	return c.refresh(ctx)
+	before := c.asked.Load()
+	c.refreshMu.Lock()
+	defer c.refreshMu.Unlock()
+	if c.answered > before {
+		return c.Map(), nil
+	}
+	return c.refreshLocked(ctx)
 }
 
 const refreshShared = time.Second
 
+// refresh is for lookups and stores that nobody answers: those that fail together share what was learned a moment ago.
 func (c *Client) refresh(ctx context.Context) (*partition.Map, error) {
 	c.refreshMu.Lock()
 	defer c.refreshMu.Unlock()
 	if now := c.cfg.Now(); now.Sub(c.refreshed) < refreshShared && now.Sub(c.refreshed) >= 0 && c.Map() != nil {
 		return c.Map(), nil
 	}
+	return c.refreshLocked(ctx)
+}
+
+func (c *Client) refreshLocked(ctx context.Context) (*partition.Map, error) {
+	number := c.asked.Add(1)
 	err := c.refreshOnce(ctx)
 	if err != nil {
 		if _, oerr := c.lookup(ctx, Target{Kind: FindOperators}, true); oerr == nil {
@@ -296,7 +312,7 @@ func (c *Client) refresh(ctx context.Context) (*partition.Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.refreshed = c.cfg.Now()
+	c.answered, c.refreshed = number, c.cfg.Now()
 	return c.Map(), nil
 }
 

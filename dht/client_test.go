@@ -157,6 +157,29 @@ func TestClientLearnsOfANewMap(t *testing.T) {
 	})
 }
 
+// Whoever asks because he has just heard of a newer map is not given what was learned before that.
+func TestClientAsksForTheMapAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		f.began = time.Now()
+		ms := f.mesh(2, dht.Config{})
+		c := f.client(f.world.Node(7, "a"), ms[0].server.Map())
+		defer c.Close()
+		if m, err := c.RefreshMap(t.Context()); err != nil || m.Epoch() != 1 {
+			t.Fatalf("first: %v", err)
+		}
+		_, recs, head := f.world.Map(2, ms[0].node, ms[1].node)
+		for _, m := range ms {
+			if _, err := m.server.Apply(t.Context(), f.clock(), append(recs[:len(recs):len(recs)], head)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if m, err := c.RefreshMap(t.Context()); err != nil || m.Epoch() != 2 {
+			t.Errorf("the map of epoch 2 is not learned: %v, %v", m.Epoch(), err)
+		}
+	})
+}
+
 func TestClientClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric(t)
