@@ -135,11 +135,10 @@ func (b backend) Devices(ctx context.Context, q localapi.DeviceQuery) ([]localap
 		if err != nil {
 			return nil, err
 		}
-		for _, d := range devices {
+		reach := m.tunnelNodesOf(ctx, devices)
+		for i, d := range devices {
 			out := deviceOf(d, domain, here)
-			if targets, err := resolver(b).TunnelNodes(ctx, d); err == nil {
-				out.TunnelNodes = len(targets)
-			}
+			out.TunnelNodes = reach[i]
 			l = append(l, out)
 		}
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"culvert/discovery"
 	"culvert/protocol"
@@ -85,6 +86,20 @@ func (m *membership) locations() ([]protocol.Hash, error) {
 	return ids, err
 }
 
+// firstLook bounds how long a start waits for a gateway that does not answer.
+const firstLook = 2 * time.Second
+
+// awaitNetworks returns when this machine's place is known, so that neither the first announcement nor the first question of
+// a script is answered without it.
+func (n *Node) awaitNetworks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, firstLook)
+	defer cancel()
+	select {
+	case <-n.located:
+	case <-ctx.Done():
+	}
+}
+
 // watchLoop follows the networks of this machine and has everything that depends on them done anew.
 func (n *Node) watchLoop(ctx context.Context) {
 	for {
@@ -98,7 +113,9 @@ func (n *Node) watchLoop(ctx context.Context) {
 				}
 				return
 			}
-			n.gateways.Store(&c.Gateways)
+			if n.gateways.Swap(&c.Gateways) == nil {
+				close(n.located)
+			}
 			n.finder.Reset()
 			for _, m := range n.members() {
 				m.touch()

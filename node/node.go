@@ -68,6 +68,7 @@ type Node struct {
 	asking   asking // TunnelRequests whose answers come by way of a super-node
 
 	gateways atomic.Pointer[[]discovery.Gateway]
+	located  chan struct{} // closed with the first look at the networks
 
 	mu          sync.Mutex
 	memberships map[protocol.Domain]*membership
@@ -83,7 +84,7 @@ func New(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	n = &Node{
 		cfg: cfg, log: cfg.Log, started: cfg.Now(), tasks: newTasks(context.WithoutCancel(ctx)),
-		wakeTick: make(chan struct{}, 1), memberships: make(map[protocol.Domain]*membership),
+		wakeTick: make(chan struct{}, 1), located: make(chan struct{}), memberships: make(map[protocol.Domain]*membership),
 		known: make(map[protocol.Hash]*mesh), events: localapi.NewEvents(localapi.DefaultQueue, localapi.DefaultListeners),
 	}
 	n.calls.waiting = make(map[endpoint.CallID]chan<- answer)
@@ -131,6 +132,7 @@ func New(ctx context.Context, cfg Config) (n *Node, err error) {
 // Run serves until ctx is done or something without which a node is none ends, and then stops gracefully.
 func (n *Node) Run(ctx context.Context) error {
 	n.startLoops()
+	n.awaitNetworks(ctx)
 	n.startMemberships()
 	if err := n.startAPI(); err != nil {
 		n.Close()

@@ -11,6 +11,8 @@ import (
 	"culvert/dht"
 	"culvert/protocol"
 	"culvert/tunnel"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -266,6 +268,36 @@ func (r resolver) TunnelNodes(ctx context.Context, d tunnel.Device) ([]tunnel.Ta
 		return nil, failed
 	}
 	return all, nil
+}
+
+// mostListing is how many places are looked up at once for a listing.
+const mostListing = 16
+
+// tunnelNodesOf counts the tunnel-nodes of each device. Devices that share their places share the look-up, and places are
+// looked up side by side, so that a listing takes about as long as one device.
+func (m *membership) tunnelNodesOf(ctx context.Context, devices []tunnel.Device) []int {
+	byPlace := make(map[string][]int)
+	for i, d := range devices {
+		k := fmt.Sprintf("%x %x", d.Value.Node, d.Value.Locations)
+		byPlace[k] = append(byPlace[k], i)
+	}
+	counts := make([]int, len(devices))
+	var g errgroup.Group
+	g.SetLimit(mostListing)
+	for _, same := range byPlace {
+		g.Go(func() error {
+			// One that cannot be looked up now counts as none.
+			targets, err := resolver{m.node}.TunnelNodes(ctx, devices[same[0]])
+			for _, i := range same {
+				if err == nil {
+					counts[i] = len(targets)
+				}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return counts
 }
 
 // targets reads NodeInfo records and keeps the tunnel-nodes that are where the device is.
