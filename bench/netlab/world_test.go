@@ -159,7 +159,11 @@ func (w *world) startServers(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	return w.operator.AwaitSuperNodes(ctx, len(w.supers))
+	if err := w.operator.AwaitSuperNodes(ctx, len(w.supers)); err != nil {
+		return err
+	}
+	// Assigned is not yet ready: each fetches what the others have before it answers.
+	return w.each(ctx, w.supers[:], func(ctx context.Context, a *mesh.Agent) error { return a.AwaitRole(ctx, "super") })
 }
 
 func (w *world) enrol(ctx context.Context, a *mesh.Agent, domain string) error {

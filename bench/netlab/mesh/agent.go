@@ -55,6 +55,22 @@ func (a *Agent) Start(ctx context.Context, flags ...string) error {
 	}, append([]string{"run"}, flags...)...)
 }
 
+// AwaitRole waits until the daemon says that it has a role: user, tunnel, super.
+func (a *Agent) AwaitRole(ctx context.Context, role string) error {
+	return a.Await(ctx, "to be "+role, func() error {
+		var status struct {
+			Roles []string `json:"roles"`
+		}
+		if err := a.read(ctx, &status, "status"); err != nil {
+			return err
+		}
+		if !slices.Contains(status.Roles, role) {
+			return fmt.Errorf("its roles are %v", status.Roles)
+		}
+		return nil
+	})
+}
+
 // Restart ends the daemon if it runs, and runs it again with the same flags.
 func (a *Agent) Restart(ctx context.Context) error {
 	if err := a.Stop(); err != nil {
