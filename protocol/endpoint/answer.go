@@ -27,7 +27,9 @@ func (e *Endpoint) answered(now time.Time, i *identity, ev *Event, out *Outbox) 
 		e.drops.drop(Unsolicited)
 		return
 	}
-	ev.Kind, ev.Call = EventCallDone, c.id
+	if !c.oneWay {
+		ev.Kind, ev.Call = EventCallDone, c.id
+	}
 }
 
 // misdated handles a Pong to a question that was no Ping: the peer finds our clock wrong.

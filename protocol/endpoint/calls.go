@@ -24,6 +24,7 @@ type call struct {
 	payload []byte
 	began   time.Time
 	opening *opening // for OpenSession
+	oneWay  bool     // Send's: no session is opened for it, nobody hears how it ends
 
 	// The rest is guarded by the shard's lock.
 	deadline time.Time

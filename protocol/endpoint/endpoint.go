@@ -31,6 +31,7 @@ const (
 	openTimeout  = 10 * time.Second
 	signedPeriod = 10 * time.Minute // how long a peer without sessions is believed to stay so
 	sweepEvery   = 10 * time.Second
+	oneWayKept   = 3 * time.Second // how long Send's messages are kept
 )
 
 // Config is what an endpoint is made of. Rand is required.
@@ -141,10 +142,12 @@ func (e *Endpoint) RemoveIdentity(id protocol.ID) {
 	if !ok {
 		return
 	}
+	i.removed.Store(true)
 	e.calls.fail(func(c *call) bool { return c.local == i }, ErrRemoved)
 	for _, p := range i.removePeers(func(*peer) bool { return true }) {
 		e.dropPeer(p)
 	}
+	e.endSessions(func(s *session) bool { return s.peer.owner == i })
 }
 
 // Identities are the IDs that are served.
@@ -183,6 +186,8 @@ func (e *Endpoint) forget(which func(*identity, *peer) bool) {
 			e.dropPeer(p)
 		}
 	}
+	// A peer that had to go from a full cache may still have a session.
+	e.endSessions(func(s *session) bool { return which(s.peer.owner, s.peer) })
 }
 
 func (e *Endpoint) dropPeer(p *peer) {

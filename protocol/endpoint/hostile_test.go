@@ -2,8 +2,6 @@ package endpoint_test
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -267,118 +265,5 @@ func TestNeedsSignature(t *testing.T) {
 	w.run()
 	if ev := a.outcome(id); ev == nil || ev.Verified.Session != 0 || len(*signed) != 1 {
 		t.Errorf("went as %+v", ev)
-	}
-}
-
-// TestHandshakeFlood: rubbish is dropped by mac1; what fits mac1 meets the cookie; sessions and honest newcomers go on.
-func TestHandshakeFlood(t *testing.T) {
-	w := newWorld(t)
-	cfg := endpoint.Config{Sessions: true, Limits: endpoint.Limits{PublicKeyRate: 100}}
-	a, c, s := w.node(on(), w.identity(7)), w.node(endpoint.Config{}, w.identity(7)), w.node(on(), w.identity(7))
-	b := w.node(cfg, w.identity(7))
-	a.mustAnswer(a.call(b.peer(), protocol.Ping{}), protocol.CmdPong)
-	bogus := w.signed(w.identity(9), b.ids[0], protocol.CmdPing, false, w.now, 1, []byte{0x90})
-	forge := func(i int) []byte { // any ID and time, mac1 right
-		x := bytes.Clone(bogus)
-		binary.BigEndian.PutUint64(x[84:], uint64(i))
-		return remac(x, b.id())
-	}
-	var ev endpoint.Event
-	cookies := 0
-	for i := range 20000 {
-		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(i >> 8), byte(i), 3, 4}), 99)
-		b.e.Receive(w.now, from, forge(i), &ev, &b.out)
-		for _, p := range b.out.Packets {
-			if p.Data[0] == protocol.TypeCookie {
-				cookies++
-			}
-		}
-		b.out.Reset()
-	}
-	if n := b.e.Stats()["unknown sender"]; n > 101 {
-		t.Errorf("%d of 20,000 passed the load limit", n)
-	}
-	if cookies < 10000 {
-		t.Errorf("%d cookies", cookies)
-	}
-	a.mustAnswer(a.call(b.peer(), protocol.Ping{}), protocol.CmdPong)
-	s.mustAnswer(s.call(b.peer(), protocol.Ping{}), protocol.CmdPong) // needs a cookie to open its session
-	c.mustAnswer(c.call(b.peer(), protocol.Ping{}), protocol.CmdPong) // and to be asked who it is
-	if v := s.outcome(1); v != nil {
-		t.Error("never")
-	}
-	mac1 := b.e.Stats()["mac1"]
-	for i := range 1000 {
-		x := forge(i)
-		x[len(x)-20]++
-		b.e.Receive(w.now, a.addr, x, &ev, &b.out)
-	}
-	if got := b.e.Stats()["mac1"]; got != mac1+1000 || len(b.out.Packets) > 0 {
-		t.Errorf("%d of 1,000 dropped by mac1, %d answers", got-mac1, len(b.out.Packets))
-	}
-}
-
-// TestForgedCookie must not be taken by one who asked nothing or asked another.
-func TestForgedCookie(t *testing.T) {
-	w, a, b := pairOf(t)
-	w.seen = func(netip.AddrPort, netip.AddrPort, []byte) bool { return false }
-	a.call(b.peer(), protocol.Ping{})
-	sent := bytes.Clone(a.out.Packets[0].Data)
-	w.run()
-	env, err := protocol.ParseEnvelope(sent)
-	w.must(err)
-	env2, err := protocol.ParseEnvelope(w.signed(w.identity(7), b.ids[0], protocol.CmdPing, false, w.now, env.MessageID, nil))
-	w.must(err)
-	forged, err := protocol.NewCookieJar(w.rand).AppendCookie(nil, w.now, b.addr, &env2, b.ids[0].Keys.Signing.Public())
-	w.must(err)
-	a.receive(b.addr, forged)
-	a.wantDrops("payload", 1)
-	if len(a.out.Packets) != 0 {
-		t.Error("answered")
-	}
-}
-
-func TestClock(t *testing.T) {
-	const day, year = 24 * time.Hour, 365 * 24 * time.Hour
-	for _, skew := range []time.Duration{5 * time.Minute, -5 * time.Minute, day, -day, 10 * year, -10 * year} {
-		for _, sessions := range []bool{true, false} {
-			w := newWorld(t)
-			idA := w.identity(7)
-			cfg := endpoint.Config{Sessions: sessions, Lookup: func(id protocol.ID) ([]byte, bool) { return idA.Record, id == idA.ID }}
-			op, b := w.node(cfg, w.operator()), w.node(cfg, w.identity(7))
-			var learned []time.Duration
-			cfg.ClockLearned = func(d time.Duration) { learned = append(learned, d) }
-			a := w.node(cfg, idA)
-			a.skew = skew
-			// A peer's word does not move the clock, and people are told.
-			id := a.call(b.peer(), protocol.GetNodeInfo{})
-			w.run()
-			w.pass(6 * time.Second)
-			if ev := a.outcome(id); ev == nil || !errors.Is(ev.Err, endpoint.ErrClock) || len(learned) > 0 {
-				t.Fatalf("%v off: ended with %+v, learned %v", skew, ev, learned)
-			}
-			a.mustAnswer(a.call(op.peer(), protocol.Ping{}), protocol.CmdPong)
-			if len(learned) != 1 || (learned[0]+skew).Abs() > time.Second || a.e.Offset() != learned[0] {
-				t.Fatalf("%v off: learned %v", skew, learned)
-			}
-			a.mustAnswer(a.call(b.peer(), protocol.GetNodeInfo{}), protocol.CmdNodeInfo)
-			a.mustAnswer(a.call(op.peer(), protocol.GetNodeInfo{}), protocol.CmdNodeInfo)
-			if len(learned) != 1 {
-				t.Errorf("learned %v", learned)
-			}
-		}
-	}
-}
-
-// TestClockFromAnOperatorThatLies cannot go to where the operator's record does not hold.
-func TestClockFromAnOperatorThatLies(t *testing.T) {
-	w := newWorld(t)
-	op, a := w.node(on(), w.operator()), w.node(on(), w.identity(7))
-	op.handle = func(*protocol.Verified) (protocol.Command, []byte, bool) {
-		return protocol.CmdPong, protocol.Pong{Time: start.Add(-400 * 24 * time.Hour).UnixMilli()}.AppendPayload(nil), true
-	}
-	a.mustAnswer(a.call(op.peer(), protocol.Ping{}), protocol.CmdPong)
-	if a.e.Offset() != 0 {
-		t.Errorf("offset %v", a.e.Offset())
 	}
 }

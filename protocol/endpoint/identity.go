@@ -49,6 +49,7 @@ type identity struct {
 	maxPeers   int
 	state      atomic.Pointer[identityState]
 	generation atomic.Uint32
+	removed    atomic.Bool
 
 	mu    sync.Mutex
 	peers map[protocol.ID]*peer

@@ -58,20 +58,20 @@ func (l *Limits) defaults() {
 
 type bucket struct {
 	tokens float64
-	last   time.Time
+	last   int64 // unix ns
 }
 
 func (b *bucket) refill(now time.Time, r Rate) {
-	if b.last.IsZero() {
-		b.tokens, b.last = r.Burst, now
+	at := now.UnixNano()
+	if b.last == 0 {
+		b.tokens, b.last = r.Burst, at
 	}
-	if d := now.Sub(b.last).Seconds(); d > 0 {
-		b.tokens = min(b.tokens+d*r.PerSecond, r.Burst)
-		b.last = now
-	}
+	d := time.Duration(max(at-b.last, 0)).Seconds()
+	b.tokens = min(b.tokens+d*r.PerSecond, r.Burst)
+	b.last = at // also where the clock was set back
 }
 
-const prefixSlots = 4096
+const prefixSlots = 1024
 
 // prefixLimiter limits by source prefix in fixed memory: prefixes share buckets by a keyed hash, so that a flood from many
 // addresses makes no table grow.

@@ -75,6 +75,9 @@ func (e *Endpoint) route(local protocol.ID, to protocol.Peer) (*identity, *peer,
 
 func (e *Endpoint) start(now time.Time, c *call) error {
 	c.interval, c.next = firstRetry, now.Add(firstRetry)
+	if c.oneWay {
+		c.next = c.deadline
+	}
 	for range 4 {
 		id, err := e.rand.uint64()
 		if err != nil {
@@ -99,22 +102,22 @@ func (e *Endpoint) messageID(c *call) (uint64, error) {
 // transmit sends a call once more, or puts it in line for a session that is being opened.
 func (e *Endpoint) transmit(now time.Time, c *call, out *Outbox) error {
 	p := c.peer
-	if c.opening != nil {
-		return e.transmitSigned(now, c, c.address(), out)
-	}
-	if !e.cfg.Sessions || c.cmd.AlwaysSigned() {
+	if c.opening != nil || !e.cfg.Sessions || c.cmd.AlwaysSigned() {
 		return e.transmitSigned(now, c, c.address(), out)
 	}
 	p.mu.Lock()
 	signed := now.Before(p.signed)
 	s := p.current
 	p.mu.Unlock()
-	if signed {
-		return e.transmitSigned(now, c, c.address(), out)
-	}
 	if s != nil && e.ended(now, s) {
 		e.endSession(s)
 		s = nil
+	}
+	switch {
+	case signed, c.oneWay && s == nil:
+		return e.transmitSigned(now, c, c.address(), out)
+	case c.oneWay:
+		return e.transmitSealed(now, c, s, out)
 	}
 	tries := 0
 	if s != nil {
@@ -206,37 +209,25 @@ func (e *Endpoint) sign(dst []byte, now time.Time, i *identity, to protocol.Peer
 }
 
 // Send sends one message that nobody waits for: over a live session, else signed, to to.Addr or where the peer was last heard.
+// For a few seconds it is kept, and sent again should the peer have to be told who we are, or have lost the session.
 func (e *Endpoint) Send(now time.Time, local protocol.ID, to protocol.Peer, cmd protocol.Command, payload []byte, out *Outbox) error {
 	i, p, to, err := e.route(local, to)
 	if err != nil {
 		return err
 	}
-	addr := to.Addr
-	if !addr.IsValid() {
-		addr = p.address()
+	c := &call{
+		local: i, peer: p, to: to, cmd: cmd, payload: bytes.Clone(payload), began: now, deadline: now.Add(oneWayKept), oneWay: true,
 	}
-	if !addr.IsValid() {
+	if !c.address().IsValid() {
 		return fmt.Errorf("%w: %s", ErrNoRoute, to.ID.Short())
 	}
-	id, err := e.rand.uint64()
-	if err != nil {
+	if err := e.start(now, c); err != nil {
 		return err
 	}
-	p.mu.Lock()
-	s := p.current
-	p.mu.Unlock()
-	var b []byte
-	if e.cfg.Sessions && s != nil && !cmd.AlwaysSigned() && !e.ended(now, s) {
-		if b, err = s.AppendSealed(out.room(), cmd, false, id, payload); err == nil {
-			s.touch(now)
-		}
-	} else {
-		b, err = e.sign(out.room(), now, i, to, cmd, false, id, payload, p.cookieNow(now))
-	}
-	if err != nil {
+	if err := e.transmit(now, c, out); err != nil {
+		e.calls.finish(c)
 		return err
 	}
-	out.put(addr, b)
 	return nil
 }
 

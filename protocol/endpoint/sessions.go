@@ -37,7 +37,7 @@ func (s *session) idle(now time.Time) time.Duration {
 
 // ended reports whether nothing may be received or sent on s any more.
 func (e *Endpoint) ended(now time.Time, s *session) bool {
-	return now.Sub(s.born) > e.cfg.RekeyAfter+e.cfg.RekeyAfter/6 || !e.clock(now).Before(s.expires)
+	return s.peer.owner.removed.Load() || now.Sub(s.born) > e.cfg.RekeyAfter+e.cfg.RekeyAfter/6 || !e.clock(now).Before(s.expires)
 }
 
 // ageing reports whether a new session should be opened beside s.
@@ -165,6 +165,12 @@ func (t *sessionTable) over(done func(*session) bool) (l []*session) {
 		}
 	}
 	return l
+}
+
+func (e *Endpoint) endSessions(which func(*session) bool) {
+	for _, s := range e.sessions.over(which) {
+		e.endSession(s)
+	}
 }
 
 // endSession removes s everywhere.

@@ -327,3 +327,40 @@ func TestCancel(t *testing.T) {
 		t.Errorf("cancelled call ended with %+v", ev)
 	}
 }
+
+// TestSend: a message that nobody waits for arrives too where its sender must first say who it is, and where the session was
+// lost; and it leaves nothing behind.
+func TestSend(t *testing.T) {
+	for _, sessions := range []bool{false, true} {
+		w := newWorld(t)
+		a := w.node(endpoint.Config{Sessions: sessions}, w.identity(7))
+		b := w.node(on(), w.identity(7))
+		send := func(want int) {
+			t.Helper()
+			before := b.requests()
+			w.must(a.e.Send(w.now, a.id(), b.peer(), protocol.CmdForwardedTunnelRequest, []byte{0x90}, &a.out))
+			w.run()
+			if n := b.requests() - before; n != want {
+				t.Errorf("sessions %v: %d messages arrived, want %d", sessions, n, want)
+			}
+		}
+		send(1)
+		send(1)
+		a.mustAnswer(a.call(b.peer(), protocol.Ping{}), protocol.CmdPong)
+		send(1)
+		b.restart(on())
+		b.events = nil
+		w.pass(4 * time.Second)
+		send(1)
+		w.pass(4 * time.Second)
+		done := 0
+		for _, ev := range a.events {
+			if ev.Kind != endpoint.EventNone {
+				done++
+			}
+		}
+		if done != 1 {
+			t.Errorf("%d events for one call", done)
+		}
+	}
+}

@@ -11,6 +11,9 @@ func (e *Endpoint) Tick(now time.Time, events []Event, out *Outbox) []Event {
 			e.endOpening(c)
 			continue
 		}
+		if c.oneWay {
+			continue
+		}
 		e.leaveLine(c)
 		events = append(events, Event{Kind: EventCallFailed, Call: c.id, Err: c.reason()})
 	}
@@ -73,12 +76,10 @@ func (e *Endpoint) sweep(now time.Time) {
 	}
 	e.swept = now
 	e.mu.Unlock()
-	for _, s := range e.sessions.over(func(s *session) bool {
+	e.endSessions(func(s *session) bool {
 		idle := s.idle(now)
 		return idle >= e.cfg.IdleAfter || !s.confirmed.Load() && idle >= halfLife || e.ended(now, s)
-	}) {
-		e.endSession(s)
-	}
+	})
 	local := e.clock(now)
 	for _, i := range *e.identities.Load() {
 		i.replay.Sweep(local)
