@@ -98,7 +98,7 @@ func (n *Node) loadMemberships() error {
 			n.log.Error("membership is damaged and was set aside; join the domain again", "kept", to, "error", err)
 		}
 	}
-	return nil
+	return n.reconsider()
 }
 
 // loadMembership reads one directory, verifies it and adds it to the node.
@@ -123,29 +123,38 @@ func (n *Node) loadMembership(dir string) (*membership, error) {
 	}
 	m.prepare()
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	if _, ok := n.memberships[m.domain]; ok {
+		n.mu.Unlock()
+		m.stop()
 		return nil, ErrMember
 	}
-	if err := m.register(); err != nil {
-		return nil, err
-	}
 	n.memberships[m.domain] = m
+	n.mu.Unlock()
 	s.mu.Lock()
 	s.onMap = append(s.onMap, m.mapChanged)
 	s.mu.Unlock()
-	return m, nil
+	return m, m.register()
+}
+
+// reconsider gives the tunnels every membership's consent list anew: a bare name counts only while there is one membership.
+func (n *Node) reconsider() error {
+	l := n.members()
+	var errs []error
+	for _, m := range l {
+		errs = append(errs, n.tunnelIdentity(m, len(l) == 1))
+	}
+	return errors.Join(errs...)
 }
 
 // register makes the membership's keys and current certificate known to the endpoint and the tunnels.
 func (m *membership) register() error {
-	n, cert := m.node, m.cert
+	n, cert := m.node, m.certificate()
 	if err := n.ep.AddIdentity(endpoint.Identity{
 		ID: cert.ID, Keys: m.keys, Record: cert.Record, Trust: m.mesh.trust, Revoked: m.mesh.isRevoked,
 	}); err != nil {
 		return err
 	}
-	return n.tunnelIdentity(m)
+	return n.tunnelIdentity(m, len(n.members()) == 1)
 }
 
 // meshOf is the mesh beneath a root, shared by all memberships there.
@@ -171,6 +180,9 @@ func (n *Node) join(ctx context.Context, token, name string) (*membership, error
 	if err != nil {
 		return nil, err
 	}
+	if err := n.reconsider(); err != nil {
+		return nil, err
+	}
 	m.start()
 	return m, nil
 }
@@ -188,6 +200,9 @@ func (n *Node) leave(ctx context.Context, m *membership) error {
 	n.mu.Unlock()
 	n.tunnels.RemoveIdentity(m.id())
 	n.ep.RemoveIdentity(m.id())
+	if err := n.reconsider(); err != nil {
+		return err
+	}
 	n.log.Info("left the domain", "domain", m.domain.String())
 	return os.RemoveAll(m.dir)
 }

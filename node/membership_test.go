@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,5 +127,32 @@ func TestTasks(t *testing.T) {
 	}
 	if ts.start(func(context.Context) {}) {
 		t.Error("started after stop")
+	}
+}
+
+// A bare name in the consent list is a promise to one domain's operator, not to whoever registers the same name.
+func TestConsentsBelongToADomain(t *testing.T) {
+	settings, err := config.Parse("config.toml", []byte("[[consent]]\ndevice = \"printer-1\"\nports = [\"631\"]\n[[consent]]\ndevice = \"door@acme\"\nports = [\"80\"]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &Node{cfg: Config{Settings: settings}, log: slog.New(slog.DiscardHandler)}
+	acme := &membership{node: n, domain: 7, file: membershipFile{DomainName: "acme"}}
+	other := &membership{node: n, domain: 8, file: membershipFile{DomainName: "globex"}}
+	names := func(m *membership, alone bool) (l []string) {
+		for _, c := range n.consents(m, alone) {
+			l = append(l, c.Device)
+		}
+		return l
+	}
+	if l := names(acme, true); !slices.Equal(l, []string{"printer-1", "door"}) {
+		t.Errorf("alone: %v", l)
+	}
+	if l := names(acme, false); !slices.Equal(l, []string{"door"}) {
+		t.Errorf("one of several: %v", l)
+	}
+	// A list that names nothing of a domain narrows to nothing; it is not an empty list, which narrows nothing.
+	if l := names(other, false); !slices.Equal(l, []string{""}) {
+		t.Errorf("the other: %v", l)
 	}
 }

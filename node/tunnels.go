@@ -12,8 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
-	"culvert/node/config"
 	"culvert/protocol"
 	"culvert/protocol/carrier"
 	"culvert/tunnel"
@@ -90,18 +90,29 @@ func (n *Node) streamEnded(kind string, err error) {
 	}
 }
 
-// tunnelIdentity makes a membership's current certificate known to the tunnels.
-func (n *Node) tunnelIdentity(m *membership) error {
+// tunnelIdentity makes a membership's current certificate known to the tunnels. alone: it is the only one.
+func (n *Node) tunnelIdentity(m *membership, alone bool) error {
 	return n.tunnels.AddIdentity(tunnel.Identity{
-		Key: m.keys.Signing, Node: m.cert, Trust: m.mesh.trust,
-		Consent: consents(n.cfg.Settings.Consent), Serve: n.cfg.Settings.Tunnel,
+		Key: m.keys.Signing, Node: m.certificate(), Trust: m.mesh.trust,
+		Consent: n.consents(m, alone), Serve: n.cfg.Settings.Tunnel,
 	})
 }
 
-func consents(l []config.Consent) []tunnel.Consent {
+// consents are the entries of the consent list that speak of this membership: by ID, by NAME@DOMAIN, or by name alone where
+// the node is in no other domain. Another domain's operator could register a device of the same name.
+func (n *Node) consents(m *membership, alone bool) []tunnel.Consent {
+	own, _ := m.names()
 	var out []tunnel.Consent
-	for _, c := range l {
-		t := tunnel.Consent{Device: c.Device, Groups: c.Groups}
+	for _, c := range n.cfg.Settings.Consent {
+		name, domain, qualified := strings.Cut(c.Device, "@")
+		if qualified && domain != own && domain != m.domain.String() {
+			continue
+		}
+		if _, err := protocol.ParseID(name); err != nil && !qualified && !alone {
+			n.log.Warn("consent is not given: this node is in several domains, so write NAME@DOMAIN", "device", c.Device)
+			continue
+		}
+		t := tunnel.Consent{Device: name, Groups: c.Groups}
 		for _, p := range c.Ports {
 			proto := protocol.TCP
 			if p.UDP {
@@ -110,6 +121,9 @@ func consents(l []config.Consent) []tunnel.Consent {
 			t.Ports = append(t.Ports, protocol.Port{Number: p.Number, Protocol: proto})
 		}
 		out = append(out, t)
+	}
+	if len(out) == 0 && len(n.cfg.Settings.Consent) > 0 {
+		return []tunnel.Consent{{}} // the list names nothing of this domain, which is not the same as no list
 	}
 	return out
 }
