@@ -118,8 +118,9 @@
 // A payload or value is one array of its struct's fields in order (the structs in this package are the tables of fields), of
 // nil, booleans, integers, strings, byte strings and arrays only: no maps, floats or extensions, at most 16 deep and 64
 // elements an array, 1,200 bytes in all, nothing behind it. IDs are byte strings of 36, hashes and keys of 32, addresses of 6
-// (IPv4 4 ‖ port 2), 18 (IPv6 16 ‖ port 2, never IPv4-mapped) or 0 (none). Elements that a later version appended to the
-// outermost array are skipped.
+// (IPv4 4 ‖ port 2), 18 (IPv6 16 ‖ port 2, never IPv4-mapped) or 0 (none). Elements that a later version appended to the array
+// of a struct, also of one inside, are skipped. Lists on the wire are bounded so that what is allocated stays near what was sent:
+// records by their least length, candidates and digest parts by 16, addresses by 8.
 //
 // # Rules of exchange
 //

@@ -19,6 +19,7 @@
 // A session that the peer has lost is found out by its hint, or by two unanswered attempts: a new one is opened beside it, and
 // the calls under way are sent again on the new one as soon as it stands. A responder sends on a new session only once a
 // packet in it has opened, so that a replayed OpenSession displaces nothing.
+// Send opens no session: it uses what there is, and is kept for a few seconds in case its peer must first be told who sends.
 //
 // # Who may talk
 //

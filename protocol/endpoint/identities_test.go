@@ -331,7 +331,7 @@ func TestSeedReplays(t *testing.T) {
 		}
 		return [32]byte(h.Sum(nil))
 	}
-	if run() != run() {
+	if first, again := run(), run(); first != again {
 		t.Error("two runs of one seed differ")
 	}
 }
