@@ -90,8 +90,19 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, ErrRunning) {
 		t.Errorf("a second process: %v", err)
 	}
+	next := make(chan error, 1)
+	go func() {
+		n, err := Open(t.Context(), dir, Options{LockWait: time.Minute})
+		if err == nil {
+			err = n.Close()
+		}
+		next <- err
+	}()
 	if err := o.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if err := <-next; err != nil {
+		t.Errorf("one that waits: %v", err)
 	}
 	if err := o.Close(); err != nil {
 		t.Errorf("a second Close: %v", err)

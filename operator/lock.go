@@ -1,10 +1,12 @@
 package operator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 const lockFile = "operator.lock"
@@ -28,6 +30,25 @@ func acquire(dir string) (*lock, error) {
 		return nil, fmt.Errorf("lock the operator's directory: %w", err)
 	}
 	return &lock{f}, nil
+}
+
+const lockPoll = 20 * time.Millisecond
+
+// acquireWithin is acquire, again and again while another process has the lock.
+func acquireWithin(ctx context.Context, dir string, wait time.Duration) (*lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		l, err := acquire(dir)
+		if !errors.Is(err, ErrRunning) {
+			return l, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(lockPoll):
+		}
+	}
 }
 
 // Close frees the lock.

@@ -25,6 +25,8 @@ type Options struct {
 	Now  func() time.Time
 	Rand io.Reader
 	Log  *slog.Logger
+	// LockWait is how long Open waits for another process to leave the directory: a command does after a moment.
+	LockWait time.Duration
 }
 
 // Operator is an open operator: its authority, and, while Run runs, its part in the mesh.
@@ -60,7 +62,7 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Operator, err error)
 	if _, err := os.Stat(filepath.Join(dir, dbFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w in %s; `culvert operator init` makes one, --data names another directory", ErrNotInitialised, dir)
 	}
-	lock, err := acquire(dir)
+	lock, err := acquireWithin(ctx, dir, opt.LockWait)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -15,6 +16,9 @@ import (
 	"culvert/operator"
 	"culvert/operator/api"
 )
+
+// commandWait is how long a start waits for a command that works on the directory meanwhile.
+const commandWait = 3 * time.Second
 
 func newOperatorRunCmd() *cobra.Command {
 	var https string
@@ -57,7 +61,7 @@ func runOperator(ctx context.Context, dir string, settings config.Config, https 
 	}
 	settings.ListenSet = true // it may not move to a free port as an agent may
 
-	op, err := operator.Open(ctx, dir, operator.Options{Log: log})
+	op, err := operator.Open(ctx, dir, operator.Options{Log: log, LockWait: commandWait})
 	if err != nil {
 		return err
 	}
