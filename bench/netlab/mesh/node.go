@@ -112,16 +112,20 @@ func (n *node) start(ctx context.Context, ready func() error, args ...string) er
 func (n *node) Await(ctx context.Context, what string, ready func() error) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := ready()
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err // the end of ctx cuts a try off, which says less than the one before
+		}
 		select {
 		case <-n.proc.Done():
 			return fmt.Errorf("%s ended while it was waited for %s (%s): %s", n.proc, what, n.proc.Outcome(), n.proc.Tail(1<<11))
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s %s: %w", n.proc, what, errors.Join(ctx.Err(), err))
+			return fmt.Errorf("waiting for %s %s: %w", n.proc, what, errors.Join(ctx.Err(), last))
 		case <-tick.C:
 		}
 	}
