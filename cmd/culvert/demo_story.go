@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -140,12 +141,19 @@ func firstMembership(s localapi.Status) localapi.Membership {
 func (d *demo) registerDevice(ctx context.Context, dev *demoDevice, tunnelNode string) error {
 	args := []string{"operator", "device", "add", demoPrinter, "--domain", demoCompany, "--port", fmt.Sprint(dev.addr.Port())}
 	if dev.own {
+		// Where the tunnel-node is the operator learns from its announcement, which may take a second to arrive.
 		args = append(args, "--address", dev.addr.Addr().String(), "--at", tunnelNode)
 	} else {
 		args = append(args, "--node", tunnelNode)
 	}
-	if _, err := d.run(ctx, "operator", args...); err != nil {
-		return fmt.Errorf("device add: %w", err)
+	args = append(args, "--data", d.data("operator"))
+	d.showCommand(args)
+	var failed error
+	if err := d.until(ctx, nil, func() bool {
+		_, failed = d.quiet(ctx, args...)
+		return failed == nil || !dev.own
+	}); err != nil || failed != nil {
+		return fmt.Errorf("device add: %w", errors.Join(err, failed))
 	}
 	if _, err := d.run(ctx, "operator", "operator", "device", "push"); err != nil {
 		return fmt.Errorf("device push: %w", err)
