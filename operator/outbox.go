@@ -45,6 +45,39 @@ func (p *passes) done() {
 	}
 }
 
+// settleWait bounds how long a change waits to be seen at the super-nodes; one that takes longer goes on by itself.
+const settleWait = 2 * time.Second
+
+// Settle waits until what was changed before has been pushed, while the operator runs: who registers a device and opens it in
+// the next breath must find it.
+func (a *Authority) Settle(ctx context.Context) {
+	a.mu.Lock()
+	running := a.locate != nil
+	a.mu.Unlock()
+	if !running {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	defer cancel()
+	for range 2 { // the pass under way may have begun before the change
+		passed := a.passes.wait()
+		var left int64
+		err := a.db.View(ctx, func(tx *sqlite.Tx) (err error) {
+			n, err := tx.OutboxSize(0)
+			left = int64(n)
+			return err
+		})
+		if err != nil || left == 0 {
+			return
+		}
+		select {
+		case <-passed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // pushLoop goes through the outbox whenever something came in, and again with growing pauses while something is left.
 func (o *Operator) pushLoop(ctx context.Context, mesh Mesh) {
 	pause := minBackoff

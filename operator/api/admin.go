@@ -50,6 +50,9 @@ func Admin(op *operator.Operator, auth Authenticator) http.Handler {
 				return
 			}
 			v, err := r.handler(w, req, by)
+			if err == nil && r.method != http.MethodGet {
+				op.Settle(req.Context())
+			}
 			switch {
 			case err != nil:
 				writeError(w, err)
