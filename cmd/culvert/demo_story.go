@@ -155,9 +155,6 @@ func (d *demo) registerDevice(ctx context.Context, dev *demoDevice, tunnelNode s
 	}); err != nil || failed != nil {
 		return fmt.Errorf("device add: %w", errors.Join(err, failed))
 	}
-	if _, err := d.run(ctx, "operator", "operator", "device", "push"); err != nil {
-		return fmt.Errorf("device push: %w", err)
-	}
 	d.say("operator", "registered %s of %s, port %d; its record is signed, sealed, and on the super-nodes", demoPrinter, demoCompany, dev.addr.Port())
 	return nil
 }
