@@ -52,9 +52,20 @@ func (h *homes) snapshot() []home {
 	return slices.Clone(h.list)
 }
 
-// homesLoop chooses homes and pings them. Nodes without the tunnel role ping too: it is how they know what is reachable.
+// homesLoop chooses homes and pings them, at intervals and when the map changes. Nodes without the tunnel role ping too: it is
+// how they know what is reachable.
 func (m *membership) homesLoop(ctx context.Context) {
-	every(ctx, pingInterval, func() { m.tendHomes(ctx) })
+	t := time.NewTicker(pingInterval)
+	defer t.Stop()
+	for {
+		m.tendHomes(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-m.homesNow:
+		}
+	}
 }
 
 func (m *membership) tendHomes(ctx context.Context) {
@@ -70,26 +81,40 @@ func (m *membership) tendHomes(ctx context.Context) {
 	}
 }
 
-// chooseHomes fills up the list from the map, super-nodes before operators, and drops who is no longer in it.
+// chooseHomes brings the list in line with the map.
 func (m *membership) chooseHomes() (changed bool) {
 	members := m.peers()
 	m.homes.mu.Lock()
 	defer m.homes.mu.Unlock()
-	before := len(m.homes.list)
-	m.homes.list = slices.DeleteFunc(m.homes.list, func(h home) bool {
-		return h.misses >= homeMisses || !slices.ContainsFunc(members, func(p protocol.Peer) bool { return p.ID == h.peer.ID })
-	})
-	changed = len(m.homes.list) != before
-	for _, p := range members {
-		if len(m.homes.list) >= wantHomes {
-			break
+	next := choose(m.homes.list, members)
+	same := slices.EqualFunc(m.homes.list, next, func(a, b home) bool { return a.peer.ID == b.peer.ID })
+	m.homes.list = next
+	return !same
+}
+
+// choose keeps the homes that answer and are still in members, fills up from members in their order, and lets operators, who
+// come last there, go as soon as enough others are there.
+func choose(have []home, members []protocol.Peer) []home {
+	var next []home
+	for _, operator := range []bool{false, true} {
+		var fresh []home
+		for _, p := range members {
+			if (p.ID.Domain() == protocol.OperatorDomain) != operator {
+				continue
+			}
+			i := slices.IndexFunc(have, func(h home) bool { return h.peer.ID == p.ID })
+			switch {
+			case i < 0:
+				fresh = append(fresh, home{peer: p})
+			case have[i].misses < homeMisses:
+				h := have[i]
+				h.peer = p // its address may have changed
+				next = append(next, h)
+			}
 		}
-		if !slices.ContainsFunc(m.homes.list, func(h home) bool { return h.peer.ID == p.ID }) {
-			m.homes.list = append(m.homes.list, home{peer: p})
-			changed = true
-		}
+		next = append(next, fresh...)
 	}
-	return changed
+	return next[:min(len(next), wantHomes)]
 }
 
 // peers are the members of the map in random order, operators last, without this process itself and the revoked; operators
