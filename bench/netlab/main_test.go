@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -21,6 +22,7 @@ var tools = map[string]string{
 	"ipptool":       "cups-ipp-utils",
 	"gs":            "ghostscript",
 	"dbus-daemon":   "dbus-daemon",
+	"setpriv":       "util-linux",
 	"unshare":       "util-linux",
 }
 
@@ -43,10 +45,33 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
-	var err error
-	if program, err = mesh.Binary(); err != nil {
+	dir, err := os.MkdirTemp("", "netlab-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "netlab:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if program, err = install(dir); err != nil {
 		fmt.Fprintln(os.Stderr, "netlab:", err)
 		return 1
 	}
 	return m.Run()
+}
+
+// install puts the binary under test where agents, who are nobody, reach it: a
+// checkout may lie in a home folder.
+func install(dir string) (string, error) {
+	from, err := mesh.Binary()
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return "", err
+	}
+	to := filepath.Join(dir, "culvert")
+	return to, os.WriteFile(to, b, 0o755)
 }

@@ -56,7 +56,11 @@ func newWorld(t *testing.T, conf string) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(suite)
 	w := &world{ctx: ctx, dir: t.TempDir(), conf: conf}
-	var err error
+	err := os.Chmod(filepath.Dir(w.dir), 0o755) // agents are nobody
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
 	if w.lab, err = lab.New(ctx, filepath.Join(w.dir, "log")); err != nil {
 		cancel()
 		t.Fatal(err)

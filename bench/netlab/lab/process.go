@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -42,7 +43,7 @@ func (h *Host) Start(env []string, argv ...string) (*Process, error) {
 	if len(argv) == 0 {
 		return nil, errors.New("no program named")
 	}
-	label := filepath.Base(argv[0])
+	label := labelOf(argv)
 	path := h.lab.logPath(h.name, label)
 	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -65,6 +66,15 @@ func (h *Host) Start(env []string, argv ...string) (*Process, error) {
 		return nil, ErrClosed
 	}
 	return p, nil
+}
+
+// labelOf is the program's name; one that runs another, such as setpriv, names
+// it after a double dash.
+func labelOf(argv []string) string {
+	if i := slices.Index(argv, "--"); i >= 0 && i+1 < len(argv) {
+		return filepath.Base(argv[i+1])
+	}
+	return filepath.Base(argv[0])
 }
 
 // launch starts cmd on the host's thread, in a process group of its own, so
@@ -184,7 +194,7 @@ func (h *Host) run(ctx context.Context, stdin io.Reader, env []string, argv ...s
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
 	cmd.WaitDelay = outputGrace
-	p, err := h.launch(ctx, cmd, filepath.Base(argv[0]), "")
+	p, err := h.launch(ctx, cmd, labelOf(argv), "")
 	if err != nil {
 		return Result{}, err
 	}

@@ -22,20 +22,29 @@ const MessagePort = 7700
 // user-node.
 type Agent struct{ node }
 
-// NewAgent makes an agent's data folder in dir; config is its config.toml.
+// NewAgent makes an agent's data folder in dir; config is its config.toml. It
+// runs as nobody, who must be able to reach the binary and dir.
 func NewAgent(bin string, h *lab.Host, dir, config string) (*Agent, error) {
 	n, err := newNode(bin, h, dir)
 	if err != nil {
 		return nil, err
 	}
 	a := &Agent{n}
+	if err := a.unprivileged(); err != nil {
+		return nil, err
+	}
 	return a, a.Configure(config)
 }
 
 // Configure replaces the agent's config.toml; a running daemon reads it when
 // it is started again.
 func (a *Agent) Configure(config string) error {
-	if err := os.WriteFile(filepath.Join(a.dir, "config.toml"), []byte(config), 0o600); err != nil {
+	path := filepath.Join(a.dir, "config.toml")
+	err := os.WriteFile(path, []byte(config), 0o600)
+	if err == nil {
+		err = os.Chown(path, nobody, nobody)
+	}
+	if err != nil {
 		return fmt.Errorf("configuration of %s: %w", a.host.Name(), err)
 	}
 	return nil

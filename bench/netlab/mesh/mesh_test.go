@@ -33,6 +33,9 @@ esac
 func newStand(t *testing.T) *Agent {
 	t.Helper()
 	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // agents are nobody
+		t.Fatal(err)
+	}
 	bin := filepath.Join(dir, "culvert")
 	if err := os.WriteFile(bin, []byte(stand), 0o755); err != nil {
 		t.Fatal(err)

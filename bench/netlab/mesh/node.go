@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +19,9 @@ import (
 
 // BinaryVar is the environment variable that names the binary under test.
 const BinaryVar = "CULVERT_BIN"
+
+// nobody has no privileges: agents work without any (LOC-2).
+const nobody = 65534
 
 // shutdown is more than the product allows itself for a graceful stop.
 const shutdown = 15 * time.Second
@@ -48,7 +53,7 @@ func (e *CommandError) Error() string {
 
 // A node is one data folder on one host and the daemon that may run on it.
 type node struct {
-	bin  string
+	run  []string // the binary, and what it is started by
 	host *lab.Host
 	dir  string
 	proc *lab.Process
@@ -56,11 +61,22 @@ type node struct {
 }
 
 func newNode(bin string, h *lab.Host, dir string) (node, error) {
-	n := node{bin: bin, host: h, dir: filepath.Join(dir, h.Name())}
+	n := node{run: []string{bin}, host: h, dir: filepath.Join(dir, h.Name())}
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return node{}, fmt.Errorf("data folder of %s: %w", h.Name(), err)
 	}
 	return n, nil
+}
+
+// unprivileged has the node run as nobody, who owns its data folder.
+func (n *node) unprivileged() error {
+	id := strconv.Itoa(nobody)
+	n.run = append([]string{"setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--no-new-privs", "--bounding-set=-all",
+		"--pdeathsig", "KILL", "--"}, n.run...)
+	if err := os.Chown(n.dir, nobody, nobody); err != nil {
+		return fmt.Errorf("data folder of %s: %w", n.host.Name(), err)
+	}
+	return nil
 }
 
 // Host is where the node runs.
@@ -72,8 +88,7 @@ func (n *node) Dir() string { return n.dir }
 // Do runs a command with the node's data folder to its end and returns what it
 // printed on stdout. The error of a failed command is a *CommandError.
 func (n *node) Do(ctx context.Context, args ...string) (string, error) {
-	argv := append([]string{n.bin}, args...)
-	res, err := n.host.Run(ctx, []string{"CULVERT_DATA=" + n.dir}, argv...)
+	res, err := n.host.Run(ctx, []string{"CULVERT_DATA=" + n.dir}, slices.Concat(n.run, args)...)
 	if err != nil {
 		return "", fmt.Errorf("culvert %s: %w", strings.Join(args, " "), err)
 	}
@@ -100,7 +115,7 @@ func (n *node) start(ctx context.Context, ready func() error, args ...string) er
 	if n.Running() {
 		return fmt.Errorf("%s runs already", n.proc)
 	}
-	proc, err := n.host.Start([]string{"CULVERT_DATA=" + n.dir}, append([]string{n.bin}, args...)...)
+	proc, err := n.host.Start([]string{"CULVERT_DATA=" + n.dir}, slices.Concat(n.run, args)...)
 	if err != nil {
 		return err
 	}
