@@ -193,7 +193,9 @@ func (n *Node) leave(ctx context.Context, m *membership) error {
 	m.stop()
 	if s := n.serving.Load(); s != nil && s.id == m.id() {
 		n.serving.Store(nil) // the operator notices, and takes it off the map
-		s.replica.Close()
+		if err := s.stop(); err != nil {
+			return err
+		}
 	}
 	n.mu.Lock()
 	delete(n.memberships, m.domain)
@@ -228,5 +230,5 @@ func Leave(dir, domain string) (name string, err error) {
 	if domain == "" {
 		return "", fmt.Errorf("this node is in %d domains; name one with --domain", len(dirs))
 	}
-	return "", fmt.Errorf("this node is not in domain %q", domain)
+	return "", fmt.Errorf("%w: it is not in domain %q", ErrNotEnrolled, domain)
 }

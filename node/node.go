@@ -26,7 +26,7 @@ import (
 
 var (
 	// ErrNotEnrolled means that the node is in no domain.
-	ErrNotEnrolled = errors.New("this node is in no domain yet; run: culvert join TOKEN")
+	ErrNotEnrolled = errors.New("this node is not enrolled; run: culvert join TOKEN")
 	errClosed      = errors.New("the node is stopping")
 )
 
@@ -78,72 +78,78 @@ type Node struct {
 }
 
 // New opens everything that a node needs and starts nothing that talks. Close it when Run is not called.
-func New(ctx context.Context, cfg Config) (n *Node, err error) {
+func New(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	n = &Node{
+	n := &Node{
 		cfg: cfg, log: cfg.Log, started: cfg.Now(), tasks: newTasks(context.WithoutCancel(ctx)),
 		wakeTick: make(chan struct{}, 1), located: make(chan struct{}), memberships: make(map[protocol.Domain]*membership),
 		known: make(map[protocol.Hash]*mesh), events: localapi.NewEvents(localapi.DefaultQueue, localapi.DefaultListeners),
 	}
 	n.calls.waiting = make(map[endpoint.CallID]chan<- answer)
 	n.asking.waiting = make(map[protocol.Hash]chan<- forwardedAnswer)
-	defer func() {
-		if err != nil {
-			n.Close()
-		}
-	}()
+	if err := n.open(ctx); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+// open makes the parts in the order in which they need each other.
+func (n *Node) open(ctx context.Context) (err error) {
+	cfg := n.cfg
 	if n.store, err = sqlite.Open(ctx, filepath.Join(cfg.Dir, "node.db"), sqlite.Options{Log: n.log, Now: cfg.Now}); err != nil {
-		return nil, fmt.Errorf("open node.db: %w", err)
+		return fmt.Errorf("open node.db: %w", err)
 	}
 	if n.ep, err = endpoint.New(endpoint.Config{
 		Rand: rand.Reader, Sessions: cfg.Settings.Sessions, Lookup: n.nodeRecord,
 		ClockOffset: n.loadClockOffset(), ClockLearned: n.clockLearned,
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	if n.forward, err = newForwarder(rand.Reader, n.inContact, n.drops.add); err != nil {
-		return nil, err
+		return err
 	}
 	n.finder = discovery.NewFinder(discovery.FinderConfig{})
 	n.pool = newPool(n.tasks)
 	if err := n.openTunnels(); err != nil {
-		return nil, err
+		return err
 	}
 	n.handle()
 	if err := n.listen(); err != nil {
-		return nil, err
+		return err
 	}
 	if n.watcher, err = discovery.Watch(discovery.WatchConfig{}); err != nil {
-		return nil, fmt.Errorf("watch networks: %w", err)
+		return fmt.Errorf("watch networks: %w", err)
 	}
 	if err := n.loadMemberships(); err != nil {
-		return nil, err
+		return err
 	}
 	if cfg.Extension != nil {
 		if err := n.plugIn(cfg.Extension); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // Run serves until ctx is done or something without which a node is none ends, and then stops gracefully.
 func (n *Node) Run(ctx context.Context) error {
 	n.startLoops()
-	n.awaitNetworks(ctx)
-	n.startMemberships()
-	if err := n.startAPI(); err != nil {
-		n.Close()
-		return err
-	}
 	if n.cfg.Extension != nil {
 		n.tasks.start(func(ctx context.Context) {
 			if err := n.cfg.Extension.Run(ctx, &OperatorMesh{n}); err != nil && ctx.Err() == nil {
 				n.tasks.fail(err)
 			}
 		})
+	}
+	if len(n.members()) > 0 {
+		n.awaitNetworks(ctx)
+	}
+	n.startMemberships()
+	if err := n.startAPI(); err != nil {
+		n.Close()
+		return err
 	}
 	n.restoreForwards()
 	n.log.Info("node is up", "listen", n.conn.LocalAddr().String(), "memberships", len(n.members()), "version", n.cfg.Version)
@@ -182,8 +188,8 @@ func (n *Node) Close() error {
 	if n.finder != nil {
 		closing("finder", n.finder.Close)
 	}
-	if s := n.serving.Load(); s != nil && s.replica != nil {
-		closing("replica", s.replica.Close)
+	if s := n.serving.Load(); s != nil {
+		closing("replica", s.stop)
 	}
 	for _, m := range n.members() {
 		m.stop()

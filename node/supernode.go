@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"culvert/dht"
@@ -27,7 +28,7 @@ type serving struct {
 	id      protocol.ID
 	cert    func() *protocol.CertifiedNode
 	server  *dht.Server
-	replica *dht.Replica
+	replica atomic.Pointer[dht.Replica] // set once it has started
 	routes  routes
 }
 
@@ -64,17 +65,30 @@ func (n *Node) serve(s *mesh, id protocol.ID, cert func() *protocol.CertifiedNod
 	if operator {
 		sv.server.SetReady(true) // what it serves, it has signed
 	}
-	sv.replica, err = dht.StartReplica(dht.ReplicaConfig{
+	replica, err := dht.StartReplica(dht.ReplicaConfig{
 		Server: sv.server, Store: n.store, Caller: &caller{n, id}, Self: id, Now: n.meshNow,
 		Seed:    [2]uint64{rand.Uint64(), rand.Uint64()},
 		OnError: func(err error) { n.log.Debug("replica", "error", err) },
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	sv.replica.Store(replica)
+	replica.MapChanged() // it may have changed while nobody could be told
+	return nil
+}
+
+// stop ends the replica and waits for it.
+func (s *serving) stop() error {
+	if r := s.replica.Swap(nil); r != nil {
+		return r.Close()
+	}
+	return nil
 }
 
 func (s *serving) mapChanged() {
-	if s.replica != nil {
-		s.replica.MapChanged()
+	if r := s.replica.Load(); r != nil {
+		r.MapChanged()
 	}
 }
 

@@ -32,7 +32,8 @@ func acquire(dir string) (*lock, error) {
 	return &lock{f}, nil
 }
 
-const lockPoll = 20 * time.Millisecond
+// lockPoll is short, so that a daemon gets its turn among commands that follow each other closely.
+const lockPoll = 2 * time.Millisecond
 
 // acquireWithin is acquire, again and again while another process has the lock.
 func acquireWithin(ctx context.Context, dir string, wait time.Duration) (*lock, error) {
