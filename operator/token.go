@@ -39,16 +39,24 @@ type TokenView struct {
 	Groups  []string  `json:"groups"`
 	Uses    int       `json:"uses"`
 	Left    int       `json:"left"`
+	State   string    `json:"state"` // open, used, expired
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
 	By      string    `json:"by"`
 }
 
-func viewToken(k registry.Token, domain string) TokenView {
+func viewToken(k registry.Token, domain string, now time.Time) TokenView {
+	state := "open"
+	switch {
+	case k.Left <= 0:
+		state = "used"
+	case !now.Before(k.Expires):
+		state = "expired"
+	}
 	if k.Groups == nil {
 		k.Groups = []string{}
 	}
-	return TokenView{ID: shortHash(k.Hash), Domain: domain, Groups: k.Groups, Uses: k.Uses, Left: k.Left,
+	return TokenView{ID: shortHash(k.Hash), Domain: domain, Groups: k.Groups, Uses: k.Uses, Left: k.Left, State: state,
 		Created: k.Created.UTC(), Expires: k.Expires.UTC(), By: k.By}
 }
 
@@ -95,7 +103,7 @@ func (a *Authority) CreateToken(ctx context.Context, by Actor, s TokenSpec) (Tok
 		if err := tx.AddToken(k); err != nil {
 			return err
 		}
-		v = viewToken(k, d.Name)
+		v = viewToken(k, d.Name, a.now())
 		return a.audit(tx, by, "token.create", v.ID, d.Number, fmt.Sprintf("%d uses, %s, groups %s", k.Uses, ttl, strings.Join(k.Groups, ",")))
 	})
 	v.Token = t.Text()
@@ -119,7 +127,7 @@ func (a *Authority) Tokens(ctx context.Context, by Actor, domain string) ([]Toke
 		}
 		ks, err := tx.Tokens(d)
 		for _, k := range ks {
-			out = append(out, viewToken(k, names[k.Domain]))
+			out = append(out, viewToken(k, names[k.Domain], a.now()))
 		}
 		return err
 	})

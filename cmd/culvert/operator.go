@@ -165,9 +165,9 @@ func newOperatorTokenCmd() *cobra.Command {
 			}
 			var rows [][]string
 			for _, t := range ts {
-				rows = append(rows, []string{t.ID, t.Domain, strings.Join(t.Groups, ","), strconv.Itoa(t.Left) + "/" + strconv.Itoa(t.Uses), t.Expires.Local().Format(timeForm), t.By})
+				rows = append(rows, []string{t.ID, t.Domain, strings.Join(t.Groups, ","), strconv.Itoa(t.Left) + "/" + strconv.Itoa(t.Uses), t.State, t.Expires.Local().Format(timeForm), t.By})
 			}
-			return table(cmd.OutOrStdout(), append([][]string{[]string{"ID", "DOMAIN", "GROUPS", "LEFT", "EXPIRES", "BY"}}, rows...))
+			return table(cmd.OutOrStdout(), append([][]string{[]string{"ID", "DOMAIN", "GROUPS", "LEFT", "STATE", "EXPIRES", "BY"}}, rows...))
 		})
 	}}
 	list.Flags().StringVar(&domain, "domain", "", "only this domain's")
