@@ -23,12 +23,16 @@ type path struct {
 	link  *link.Link // nil: this node reaches the device itself
 }
 
-func (p *path) alive() bool { return p.link == nil || p.link.Err() == nil }
+func (p *path) alive() bool { return p.link == nil || p.link.Err() == nil && !p.link.Suspect() }
 
 var (
 	errNoLocation = errors.New("the tunnel-node is at another location, or offers no address there")
 	errNoPort     = errors.New("no open TCP port at either end")
+	errSilent     = errors.New("the other side has fallen silent")
 )
+
+// suspectEvery is how often a link is looked at on which an answer is waited for.
+const suspectEvery = 100 * time.Millisecond
 
 // want is what is to be reached.
 type want struct {
@@ -101,12 +105,28 @@ func (m *Manager) probe(ctx context.Context, w want, p *path) error {
 	if err != nil {
 		return err
 	}
-	if err := f.Opened(ctx); err != nil {
+	if err := answered(ctx, f); err != nil {
 		f.Close()
 		return flowError(err)
 	}
 	m.spawn(func() { m.endProbe(f) })
 	return nil
+}
+
+// answered waits for the device's answer to f. With errSilent it ends before the link does: nothing is heard on it any more.
+func answered(ctx context.Context, f *link.Flow) error {
+	for {
+		look, cancel := context.WithTimeout(ctx, suspectEvery)
+		err := f.Opened(look)
+		waiting := look.Err() != nil && errors.Is(err, look.Err())
+		cancel()
+		switch {
+		case !waiting || ctx.Err() != nil:
+			return err
+		case f.Link().Suspect():
+			return errSilent
+		}
+	}
 }
 
 // endProbe ends the probe's connection in order, so that no device takes it for a fault.

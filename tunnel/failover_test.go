@@ -78,6 +78,38 @@ func TestRelayFallsSilent(t *testing.T) {
 	}
 }
 
+// A relay that has fallen silent is not given up for dead yet, but new tunnels and new connections go by the other.
+func TestSuspectRelayIsPassedBy(t *testing.T) {
+	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) {
+		c.Timing = link.Timing{Ask: 20 * time.Millisecond, Answer: time.Minute}
+	})
+	node.isolated = true
+	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
+	old := user.tunnel(t, "echo", 9100)
+	used := old.Info().Relay
+	for _, r := range w.relays {
+		if r.peer.ID == used {
+			r.mu.Lock()
+			r.frozen = make(chan struct{})
+			r.mu.Unlock()
+			t.Cleanup(func() { close(r.frozen) })
+		}
+	}
+	began := time.Now()
+	fresh := user.tunnel(t, "echo", 9100)
+	if fresh.Info().Relay == used {
+		t.Error("on the silent relay")
+	}
+	for _, tn := range []*Tunnel{fresh, old} {
+		if got := exchange(t, dialTunnel(t, tn), []byte("again")); string(got) != "again" {
+			t.Errorf("got %q", got)
+		}
+	}
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("it took %v", d)
+	}
+}
+
 func TestDeviceErrors(t *testing.T) {
 	w, user, node := two(t)
 	w.device("mute", "192.168.7.50:9100", 2, nil, node)

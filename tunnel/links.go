@@ -84,7 +84,7 @@ func (m *Manager) linkTo(ctx context.Context, key linkKey, dial func(context.Con
 
 func (m *Manager) liveLocked(key linkKey) *link.Link {
 	for l, e := range m.links {
-		if e.key == key && l.Role() == link.RoleUser && l.Err() == nil {
+		if e.key == key && l.Role() == link.RoleUser && l.Err() == nil && !l.Suspect() {
 			return l
 		}
 	}
@@ -97,7 +97,7 @@ func (m *Manager) bestLive(local protocol.ID, targets []Target, routes []Route) 
 	defer m.mu.Unlock()
 	var best *path
 	for l, e := range m.links {
-		if e.key.local != local || l.Role() != link.RoleUser || l.Err() != nil || best != nil && best.route.rank() <= e.key.route.rank() {
+		if e.key.local != local || l.Role() != link.RoleUser || l.Err() != nil || l.Suspect() || best != nil && best.route.rank() <= e.key.route.rank() {
 			continue
 		}
 		for _, t := range targets {

@@ -273,7 +273,7 @@ func (t *Tunnel) serve(conn *net.TCPConn) error {
 		}
 		f, err := p.link.Open(link.Open{Device: t.deviceID(), Port: t.req.Port, Protocol: t.req.Protocol})
 		if err == nil && p.link.Silence() > quiet {
-			if err = f.Opened(ctx); err != nil {
+			if err = answered(ctx, f); err != nil {
 				f.Close()
 			}
 		}

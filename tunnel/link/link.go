@@ -103,6 +103,7 @@ type Link struct {
 
 	heard    atomic.Int64 // nanoseconds since start
 	said     atomic.Int64
+	asked    atomic.Int64  // when the last PING went out, 0 for never
 	look     chan struct{} // the watch should look again
 	buffered atomic.Int64  // unread bytes
 	granted  atomic.Int64  // windows beyond the first
@@ -196,6 +197,13 @@ func (l *Link) Unused() time.Duration {
 
 // Silence is for how long the peer has not been heard.
 func (l *Link) Silence() time.Duration { return time.Since(l.start) - time.Duration(l.heard.Load()) }
+
+// Suspect reports whether the peer has left a PING unanswered for a while. The link is not given up yet, since a moment's loss
+// would then cost all its connections, but new ones do better elsewhere.
+func (l *Link) Suspect() bool {
+	asked := l.asked.Load()
+	return asked > 0 && l.heard.Load() < asked && time.Since(l.start)-time.Duration(asked) >= l.cfg.Timing.Ask
+}
 
 // ResetIdle resets the flows in which no byte has moved for limit, and returns how many they were.
 func (l *Link) ResetIdle(limit time.Duration) int {

@@ -207,6 +207,7 @@ func (l *Link) watch() error {
 			return ErrDead
 		case watchAsk:
 			asked = now
+			l.asked.Store(int64(now.Sub(l.start)))
 			number++
 			if err := l.control(Header{Type: FramePing, Offset: number}, nil); err != nil {
 				return err
