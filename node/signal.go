@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -105,7 +106,7 @@ func (s signaler) Request(ctx context.Context, local protocol.ID, to tunnel.Targ
 	return protocol.TunnelOpened{}, protocol.Hash{}, failure
 }
 
-// homes are where the target says that it can be reached; super-nodes of the map only.
+// homes are where the target says that it can be reached; super-nodes of the map only, those that failed lately last.
 func (s signaler) homes(m *membership, to tunnel.Target) ([]protocol.Peer, error) {
 	var l []protocol.Peer
 	for _, id := range to.Info.Homes {
@@ -116,15 +117,34 @@ func (s signaler) homes(m *membership, to tunnel.Target) ([]protocol.Peer, error
 	if len(l) == 0 {
 		return nil, errNotForwarded
 	}
+	m.suspectsLast(l)
 	return l, nil
+}
+
+// suspectsLast moves the super-nodes that did not answer lately behind the others.
+func (m *membership) suspectsLast(l []protocol.Peer) {
+	now := m.node.meshNow()
+	slices.SortStableFunc(l, func(a, b protocol.Peer) int {
+		x, y := m.mesh.scores.Suspect(a.ID, now), m.mesh.scores.Suspect(b.ID, now)
+		switch {
+		case x == y:
+			return 0
+		case x:
+			return 1
+		}
+		return -1
+	})
 }
 
 // forward hands a request to a home, or to this process itself where it is the home.
 func (s signaler) forward(ctx context.Context, m *membership, home protocol.Peer, target protocol.ID, raw []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, forwardWait)
+	inner, cancel := context.WithTimeout(ctx, forwardWait)
 	defer cancel()
-	v, err := m.call(ctx, home, protocol.ForwardedTunnelRequest{Target: target, Request: raw, Node: m.certificate().Record})
+	v, err := m.call(inner, home, protocol.ForwardedTunnelRequest{Target: target, Request: raw, Node: m.certificate().Record})
 	if err != nil {
+		if errors.Is(err, endpoint.ErrTimeout) && ctx.Err() == nil {
+			m.mesh.scores.Bad(home.ID, m.node.meshNow())
+		}
 		return fmt.Errorf("super-node %s: %w", home.ID.Short(), err)
 	}
 	f, err := protocol.ParsePayload[protocol.ForwardedTunnelOpened](v.Payload)
@@ -159,6 +179,7 @@ func (s signaler) Relays(ctx context.Context, local protocol.ID, to tunnel.Targe
 	for _, p := range m.peers() {
 		add(p)
 	}
+	m.suspectsLast(l)
 	return l, nil
 }
 
