@@ -110,7 +110,8 @@ func devicesQuery(m protocol.GetEndDevices, now time.Time) Query {
 	return q
 }
 
-// getRevocations tells a node of its own domain's; whoever replicates has all of them by repair.
+// getRevocations tells a node of its own domain's; whoever replicates has all of them by repair. A revoked node is told of what
+// ends itself, and nothing of others.
 func (s *Server) getRevocations(now time.Time, v *protocol.Verified) []protocol.Out {
 	m, err := protocol.ParseGetRevocations(v.Payload)
 	if err != nil {
@@ -118,6 +119,15 @@ func (s *Server) getRevocations(now time.Time, v *protocol.Verified) []protocol.
 	}
 	if !s.Ready() {
 		return s.outside(v, dropNotReady)
+	}
+	if s.Revoked(v.Sender) {
+		p := newPage(v)
+		for _, id := range []protocol.ID{v.Sender, protocol.NewID(v.Sender.Domain(), protocol.Hash{})} {
+			if raw, err := s.cfg.Store.Get(protocol.TableRevocation, id, now); err == nil && revocationNumber(raw) > m.Since {
+				p.add(raw) // there is room for both
+			}
+		}
+		return s.replyList(v, protocol.CmdRevocations, p.list)
 	}
 	return s.page(v, protocol.CmdRevocations, revocationsQuery(v, m, now), false)
 }

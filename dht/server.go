@@ -138,7 +138,7 @@ func (s *Server) admitted(h protocol.Handler) protocol.Handler {
 			return s.drop(dropReply)
 		case v.Node == nil || v.Node.ID != v.Sender:
 			return s.drop(dropUncertified)
-		case s.Revoked(v.Sender):
+		case s.Revoked(v.Sender) && !v.Command.AnsweredToRevoked():
 			return s.drop(dropRevoked)
 		}
 		return h(now, v)

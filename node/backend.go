@@ -126,6 +126,12 @@ func (b backend) Devices(ctx context.Context, q localapi.DeviceQuery) ([]localap
 	}
 	l := []localapi.Device{}
 	for _, m := range ms {
+		if err := m.barred(); err != nil {
+			if q.Domain == "" && len(ms) > 1 {
+				continue // the other domains' devices are there as before; status shows this one
+			}
+			return nil, explain(err)
+		}
 		devices, err := m.list(ctx, q.Refresh)
 		if err != nil {
 			return nil, explain(err)

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"culvert/dht"
 	"culvert/partition"
 	"culvert/protocol"
+	"culvert/tunnel"
 )
 
 // prepare gives a loaded membership what it asks others with.
@@ -111,4 +113,16 @@ func (m *membership) state(now time.Time) string {
 		return "expired"
 	}
 	return "active"
+}
+
+// barred says why nobody answers this membership any more, where the operator has ended it.
+func (m *membership) barred() error {
+	domain, _ := m.names()
+	switch m.state(m.node.meshNow()) {
+	case "banned":
+		return fmt.Errorf("%w: the operator has banned the domain %s", tunnel.ErrRevoked, domain)
+	case "revoked":
+		return fmt.Errorf("%w: the operator no longer admits this node to the domain %s", tunnel.ErrRevoked, domain)
+	}
+	return nil
 }

@@ -31,6 +31,7 @@ type membership struct {
 
 	changed     chan struct{} // something that it announces
 	refreshNow  chan struct{}
+	askNow      chan struct{} // for revocations
 	homesNow    chan struct{}
 	renewNow    chan struct{}
 	renewWanted atomic.Bool

@@ -250,6 +250,8 @@ func (n *Node) startLoops() {
 	n.tasks.start(n.tickLoop)
 	n.tasks.start(n.expireLoop)
 	n.tasks.start(n.watchLoop)
+	n.tasks.start(n.busyLoop)
+	n.tasks.start(n.eventLoop)
 }
 
 // expireLoop collects expired records.

@@ -29,6 +29,7 @@ func (m *membership) refreshLoop(ctx context.Context) {
 			return
 		case <-m.refreshNow:
 			mapAsked = time.Time{}
+		case <-m.askNow:
 		case <-t.C:
 		}
 		if now := m.node.now(); now.Sub(mapAsked) >= mapEvery {
@@ -42,13 +43,27 @@ func (m *membership) refreshLoop(ctx context.Context) {
 		}
 		// Drawn anew each time, so that a fleet that started together does not ask together.
 		next := refreshIdle + rand.N(refreshIdle/4)
-		if m.node.busy(m.id()) {
-			next = refreshBusy - rand.N(refreshBusy/10)
-		} else if m.mesh.pmap.Load() == nil {
+		if m.mesh.pmap.Load() == nil {
 			next = refreshBusy
 		}
 		t.Reset(next)
 	}
+}
+
+// busyLoop has the memberships that are ends of live tunnels ask for revocations. Connections come at any time, over links that
+// have been there for long, so it looks for itself.
+func (n *Node) busyLoop(ctx context.Context) {
+	every(ctx, refreshBusy, func() {
+		busy := n.busyDomains()
+		for _, m := range n.members() {
+			if busy[m.domain] {
+				select {
+				case m.askNow <- struct{}{}:
+				default:
+				}
+			}
+		}
+	})
 }
 
 // refresh has the loop look at once.

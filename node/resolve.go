@@ -216,6 +216,9 @@ func (m *membership) list(ctx context.Context, refresh bool) ([]tunnel.Device, e
 	}
 	m.devices.replace(now, l)
 	l, _ = m.devices.all()
+	if !at.IsZero() {
+		m.publishDevices(cached, l)
+	}
 	return l, nil
 }
 

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"culvert/protocol"
@@ -139,10 +138,18 @@ func (n *Node) isRevoked(id protocol.ID) bool {
 	return ok && m.mesh.isRevoked(id)
 }
 
-// busy reports whether a membership is an end of a live tunnel.
-func (n *Node) busy(id protocol.ID) bool {
-	return slices.ContainsFunc(n.tunnels.Tunnels(), func(t *tunnel.Tunnel) bool { return t.Info().Domain == id.Domain() }) ||
-		slices.ContainsFunc(n.tunnels.Served(), func(s tunnel.Served) bool { return s.Local == id && s.Open > 0 })
+// busyDomains are those in which this node is an end of a live tunnel.
+func (n *Node) busyDomains() map[protocol.Domain]bool {
+	busy := make(map[protocol.Domain]bool)
+	for _, t := range n.tunnels.Tunnels() {
+		busy[t.Info().Domain] = true
+	}
+	for _, s := range n.tunnels.Served() {
+		if s.Open > 0 {
+			busy[s.Local.Domain()] = true
+		}
+	}
+	return busy
 }
 
 // savedForward is one line of forwards.json.
@@ -204,6 +211,11 @@ func (n *Node) restoreForwards() {
 
 // openTunnel opens a tunnel for an app.
 func (n *Node) openTunnel(ctx context.Context, q tunnel.OpenRequest) (*tunnel.Tunnel, error) {
+	if m, ok := n.member(q.Domain); ok {
+		if err := m.barred(); err != nil {
+			return nil, err
+		}
+	}
 	t, err := n.tunnels.Open(ctx, q)
 	if err != nil {
 		return nil, err

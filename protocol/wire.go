@@ -77,6 +77,10 @@ func (c Command) AlwaysSigned() bool {
 	return false
 }
 
+// AnsweredToRevoked reports whether this is asked signed, so that also a node that has been revoked, to which nobody opens a session, is
+// answered: it must learn why.
+func (c Command) AnsweredToRevoked() bool { return c == CmdGetRevocations }
+
 // SignedSize is the least length of a signed request of this command. Requests are padded so that their answer is never the
 // longer message: those for lists and records fill a datagram, the others leave room for a Pong, a status or a refusal.
 func (c Command) SignedSize() int {

@@ -59,6 +59,13 @@ func (e *Events) Subscribe() (*Subscription, error) {
 	return s, nil
 }
 
+// Listeners is how many listen now.
+func (e *Events) Listeners() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.open)
+}
+
 // Close stops listening.
 func (s *Subscription) Close() {
 	s.events.mu.Lock()

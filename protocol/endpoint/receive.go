@@ -90,7 +90,8 @@ func (e *Endpoint) receiveSigned(now time.Time, from netip.AddrPort, b []byte, e
 		e.drops.drop(MAC1)
 		return
 	}
-	if i.state.Load().revoked(env.Sender) {
+	// A revoked node may ask why, and for that say who it is.
+	if i.state.Load().revoked(env.Sender) && (env.Reply && env.Command != protocol.CmdNode || !env.Reply && !env.Command.AnsweredToRevoked()) {
 		e.drops.drop(Revoked)
 		return
 	}

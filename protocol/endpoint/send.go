@@ -102,7 +102,7 @@ func (e *Endpoint) messageID(c *call) (uint64, error) {
 // transmit sends a call once more, or puts it in line for a session that is being opened.
 func (e *Endpoint) transmit(now time.Time, c *call, out *Outbox) error {
 	p := c.peer
-	if c.opening != nil || !e.cfg.Sessions || c.cmd.AlwaysSigned() {
+	if c.opening != nil || !e.cfg.Sessions || c.cmd.AlwaysSigned() || c.cmd.AnsweredToRevoked() {
 		return e.transmitSigned(now, c, c.address(), out)
 	}
 	p.mu.Lock()
