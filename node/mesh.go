@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -121,6 +122,12 @@ func (s *mesh) takeRevocation(r *protocol.Record, now time.Time) {
 
 // isRevoked reports whether a node, or its whole domain, is no longer welcome.
 func (s *mesh) isRevoked(id protocol.ID) bool { return s.revoked.Has(id) }
+
+// hasSuperNodes reports whether the map has anybody but operators in it.
+func (s *mesh) hasSuperNodes() bool {
+	m := s.pmap.Load()
+	return m != nil && slices.ContainsFunc(m.Members(), func(mem partition.Member) bool { return mem.Domain != protocol.OperatorDomain })
+}
 
 // contacts are the operators' message addresses.
 func (s *mesh) contacts() []protocol.Peer {

@@ -15,7 +15,9 @@ const (
 	// ten minutes.
 	refreshBusy = 5 * time.Second
 	refreshIdle = 4 * time.Minute
-	mapEvery    = time.Minute
+	// While the operator alone is known, super-nodes are soon to come.
+	refreshAlone = 10 * time.Second
+	mapEvery     = time.Minute
 )
 
 // refreshLoop asks for revocations and for the partition map.
@@ -43,8 +45,9 @@ func (m *membership) refreshLoop(ctx context.Context) {
 		}
 		// Drawn anew each time, so that a fleet that started together does not ask together.
 		next := refreshIdle + rand.N(refreshIdle/4)
-		if m.mesh.pmap.Load() == nil {
-			next = refreshBusy
+		if !m.mesh.hasSuperNodes() {
+			next = refreshAlone
+			mapAsked = time.Time{}
 		}
 		t.Reset(next)
 	}
