@@ -33,7 +33,8 @@ type Config struct {
 	Operator bool
 	Limits   Limits
 
-	// Callbacks run on the goroutine that stored the record, after its commit; nil ones are left out.
+	// Callbacks run on the goroutine that stored the record, after its commit; nil ones are left out. OnRevocation and OnMap hear
+	// from NewServer what the store holds.
 	OnRevocation func(r *protocol.Record, v protocol.RevocationValue)
 	OnMap        func(*partition.Map)
 	OnOperator   func(*protocol.Record)
@@ -68,7 +69,12 @@ func NewServer(cfg Config, now time.Time) (*Server, error) {
 	if err := s.loadOperators(now); err != nil {
 		return nil, err
 	}
-	err := s.every(protocol.TableRevocation, now, func(r *protocol.Record) { s.banned.Add(r) })
+	err := s.every(protocol.TableRevocation, now, func(r *protocol.Record) {
+		// The rest of the node must not forget over a restart what the server remembers.
+		if v, ok := s.banned.Add(r); ok && cfg.OnRevocation != nil {
+			cfg.OnRevocation(r, v)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}

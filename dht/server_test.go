@@ -134,13 +134,19 @@ func TestForeignDomain(t *testing.T) {
 		}
 	}
 	for _, p := range []protocol.Payload{
-		protocol.Digest{Table: protocol.TableNode, To: 1<<64 - 1}, protocol.Repair{Table: protocol.TableNode, To: 1<<64 - 1}, protocol.TransferPartition{Epoch: 9},
+		protocol.Digest{Table: protocol.TableNode, To: 1<<64 - 1}, protocol.Repair{Table: protocol.TableNode, To: 1<<64 - 1},
 	} {
 		if c, _ := f.say(a, m, p); c != 0 {
 			t.Errorf("%s to an ordinary node: %s", p.Command(), c)
 		}
 		if c, _ := f.say(ms[1].node, m, p); c == 0 {
 			t.Errorf("%s to a member: silence", p.Command())
+		}
+	}
+	// Only the operator sends everybody after a new map.
+	for n, want := range map[*storetest.Node]protocol.Command{a: 0, ms[1].node: 0, op: protocol.CmdPartitionTransferred} {
+		if c, _ := f.say(n, m, protocol.TransferPartition{Epoch: 9}); c != want {
+			t.Errorf("TransferPartition by %s: %s", n.ID.Short(), c)
 		}
 	}
 	// Whoever serves all domains may be verified by all.
@@ -330,5 +336,22 @@ func TestRates(t *testing.T) {
 		if n := burst(f.world.Node(protocol.Domain(1000+i), "many")); n != 5 {
 			t.Errorf("sender %d: %d", i, n)
 		}
+	}
+}
+
+// A super-node that starts again shuts out whom it shut out before: everything of the node hears of it, not the server alone.
+func TestRevocationsOutliveARestart(t *testing.T) {
+	f := newFabric(t)
+	m := f.mesh(1, dht.Config{})[0]
+	gone := f.world.Node(7, "gone")
+	if s := f.put(f.world.OperatorNode(), m, f.world.Revocation(gone.ID, 1, protocol.RevokedNode)); s != 0 {
+		t.Fatalf("revocation: %d", s)
+	}
+	var heard []protocol.ID
+	again := f.serve(m.node, dht.Config{Store: m.store, OnRevocation: func(r *protocol.Record, _ protocol.RevocationValue) {
+		heard = append(heard, r.Owner)
+	}})
+	if !again.server.Revoked(gone.ID) || len(heard) != 1 || heard[0] != gone.ID {
+		t.Errorf("after a restart: revoked %v, heard %v", again.server.Revoked(gone.ID), heard)
 	}
 }

@@ -140,6 +140,10 @@ func (t *Trust) CheckStatic(r *Record, now time.Time) error {
 	if !ok || now.After(o.Expires) {
 		return ErrUntrusted
 	}
+	// Who was replaced at a higher epoch must not outrank its successor's records.
+	if r.Epoch > o.Epoch {
+		return fmt.Errorf("%w: epoch %d of an operator of epoch %d", ErrUntrusted, r.Epoch, o.Epoch)
+	}
 	if len(o.Domains) > 0 && !slices.Contains(o.Domains, r.Owner.Domain()) {
 		return fmt.Errorf("%w: operator is limited to other domains", ErrUntrusted)
 	}

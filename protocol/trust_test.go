@@ -111,6 +111,7 @@ func TestCertificates(t *testing.T) {
 		"operator's":  certify(func(r *Record, v *NodeValue) { r.Owner = NodeID(OperatorDomain, v.Signing) }, op),
 		"self-signed": certify(func(r *Record, v *NodeValue) {}, node),
 		"tombstone":   certify(func(r *Record, v *NodeValue) { r.Tombstone = true }, op),
+		"later epoch": certify(func(r *Record, v *NodeValue) { r.Epoch = 2 }, op),
 		"table":       certify(func(r *Record, v *NodeValue) { r.Table = TableSuperNode }, op),
 	} {
 		if _, err := trust.CheckNode(b, sampleTime); err == nil {
