@@ -105,5 +105,6 @@ func echo(t testing.TB, c net.Conn, r io.Reader) {
 }
 
 // open opens a tunnel.
-func (a *agent) open(r client.OpenRequest) (client.Tunnel, error) { return a.api.Open(a.t.Context(), r) }
-
+func (a *agent) open(r client.OpenRequest) (client.Tunnel, error) {
+	return a.api.Open(a.t.Context(), r)
+}

@@ -24,7 +24,6 @@ func TestSuperNodeKilled(t *testing.T) {
 
 	tun := must[client.Tunnel](t)(user.open(client.OpenRequest{Device: d.name, Port: d.portText(), Route: "relayed"}))
 	talk(t, tun.Local, d.name)
-	m.stop() // so that it is not the operator who answers
 	var used, left *process
 	for _, s := range supers {
 		if s.id("").String() == tun.Relay {

@@ -1,7 +1,6 @@
 package nodetest
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"syscall"
@@ -14,11 +13,10 @@ type process struct {
 	cmd *exec.Cmd
 }
 
-// superProcess makes a super-node that is a process, on a fixed port, and waits until it serves.
+// superProcess makes a super-node that is a process, and waits until it serves.
 func (m *mesh) superProcess(name, domain string) *process {
 	m.t.Helper()
 	p := &process{agent: m.enrolled(name, domain)}
-	p.set.Listen = fmt.Sprintf("127.0.0.1:%d", freePort(m.t))
 	p.start()
 	m.t.Cleanup(func() { p.kill() })
 	p.serving()
