@@ -17,9 +17,22 @@ const (
 	tunnelAfterKill = 5 * time.Second
 )
 
-// The super-node that relays and answers is killed: the next lookup and a new
-// relayed tunnel find the other one.
-func TestSuperNodeKilled(t *testing.T) {
+// The super-node that relays and answers is gone: the next lookup, a new
+// relayed tunnel and a new connection through the old one find the other.
+func TestSuperNodeGone(t *testing.T) {
+	t.Run("killed", func(t *testing.T) {
+		superNodeGone(t, func(a *mesh.Agent) error {
+			a.Kill()
+			return nil
+		})
+	})
+	// Nobody is told: neither a reset nor an ICMP message comes back.
+	t.Run("unplugged", func(t *testing.T) {
+		superNodeGone(t, func(a *mesh.Agent) error { return a.Host().Unplug() })
+	})
+}
+
+func superNodeGone(t *testing.T, remove func(*mesh.Agent) error) {
 	w := newWorld(t, "")
 	serve(t, device.ServeEcho, w.printer, device.JetDirectPort)
 	w.start(t)
@@ -29,23 +42,86 @@ func TestSuperNodeKilled(t *testing.T) {
 	}
 	used := w.superInUse(t, tunnel)
 
-	used.Kill()
-	killed := time.Now()
-	if err := w.homeDesk.Lookup(w.within(t, lookupAfterKill), "printer"); err != nil {
-		t.Fatalf("the first lookup after %s was killed: %v", used.Host().Name(), err)
+	name := used.Host().Name()
+	if err := remove(used); err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("%s killed; the next lookup took %s", used.Host().Name(), time.Since(killed).Round(time.Millisecond))
+	began := time.Now()
+	if err := w.homeDesk.Lookup(w.within(t, lookupAfterKill), "printer"); err != nil {
+		t.Fatalf("the first lookup since %s is gone: %v", name, err)
+	}
+	t.Logf("%s is gone; the next lookup took %s", name, time.Since(began).Round(time.Millisecond))
+	began = time.Now()
+	ctx := w.within(t, tunnelAfterKill)
+	fresh, err := w.homeDesk.Open(ctx, "printer", device.JetDirectPort, "--route", "relayed")
+	if err != nil {
+		t.Fatalf("the first new tunnel since %s is gone: %v", name, err)
+	}
+	for _, through := range []struct {
+		which  string
+		tunnel mesh.Tunnel
+	}{{"new", fresh}, {"old", tunnel}} {
+		talk, err := converse(w.within(t, tunnelAfterKill), through.tunnel)
+		if err != nil {
+			t.Fatalf("through the %s tunnel: %v", through.which, err)
+		}
+		t.Logf("an answer through the %s tunnel took %s", through.which, time.Since(began).Round(time.Millisecond))
+		if err := talk.close(); err != nil {
+			t.Error(err)
+		}
+		began = time.Now()
+	}
+}
+
+// A home router forgets a UDP mapping soon. A tunnel-node that nobody asked
+// anything for longer is found all the same, since it keeps two open.
+func TestNATForgets(t *testing.T) {
+	const (
+		forgets = 25 * time.Second
+		quiet   = 2 * forgets
+	)
+	w := newWorld(t, "")
+	for _, s := range []*lab.Site{w.branch, w.home} {
+		if err := s.ForgetUDP(forgets); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serve(t, device.ServeEcho, w.printer, device.JetDirectPort)
+	w.start(t)
+	heard := make(chan struct{}, 1)
+	c, err := w.supers[0].Host().Capture("eth0", func(p lab.Packet) bool {
+		if p.From.Addr() == w.branch.WAN && p.UDP(mesh.MessagePort) {
+			select {
+			case heard <- struct{}{}:
+			default:
+			}
+		}
+		return false
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); time.Since(began) < quiet; {
+		select {
+		case <-heard:
+		case <-time.After(2 * forgets):
+			t.Fatal("the branch has fallen silent")
+		}
+	}
+	if _, err := c.Stop(); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
 	ctx := w.within(t, tunnelAfterKill)
-	tunnel, err = w.homeDesk.Open(ctx, "printer", device.JetDirectPort, "--route", "relayed")
+	tunnel, err := w.homeDesk.Open(ctx, "printer", device.JetDirectPort, "--route", "relayed")
 	if err != nil {
-		t.Fatalf("the first new tunnel after %s was killed: %v", used.Host().Name(), err)
+		t.Fatal(err)
 	}
 	talk, err := converse(ctx, tunnel)
 	if err != nil {
-		t.Fatalf("through the new tunnel: %v", err)
+		t.Fatal(err)
 	}
-	t.Logf("a new tunnel and an answer through it took %s", time.Since(began).Round(time.Millisecond))
+	t.Logf("after %s without a tunnel one took %s", quiet, time.Since(began).Round(time.Millisecond))
 	if err := talk.close(); err != nil {
 		t.Error(err)
 	}

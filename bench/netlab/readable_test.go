@@ -83,22 +83,27 @@ func superNodesReadNothing(t *testing.T, sessions bool) {
 		packets = append(packets, got...)
 	}
 	secrets := w.secrets(t)
-	t.Run("the relay sees no piece of the payload", func(t *testing.T) { relaySeesNothing(t, packets, secret) })
+	t.Run("the relay sees no piece of the payload", func(t *testing.T) { relaySeesNothing(t, packets, secret, secrets) })
 	t.Run("the message port", func(t *testing.T) { w.messagePort(t, packets, secrets, sessions) })
 	t.Run("the super-nodes' files", func(t *testing.T) { w.files(t, secrets) })
 }
 
-func relaySeesNothing(t *testing.T, packets []lab.Packet, secret []byte) {
+func relaySeesNothing(t *testing.T, packets []lab.Packet, secret []byte, secrets []leak.Secret) {
 	pieces := leak.NewPieces(secret)
+	var hits []leak.Hit
 	relayed := 0
 	for _, p := range packets {
 		if !p.TCP() {
 			continue
 		}
 		relayed += len(p.Payload)
+		hits = append(hits, leak.Scan(p.Payload, secrets)...)
 		if at, found := pieces.Find(p.Payload); found {
 			t.Fatalf("a segment from %s to %s holds a piece of the payload at byte %d", p.From, p.To, at)
 		}
+	}
+	for _, hit := range leak.Certain(hits) {
+		t.Errorf("readable at the relay: %s", hit)
 	}
 	// In and out, there and back.
 	if relayed < 4*len(secret) {

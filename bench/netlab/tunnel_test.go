@@ -145,6 +145,12 @@ func (w *world) anotherSubnet(t *testing.T) {
 		t.Fatal(err)
 	}
 	deliver(t, ctx, tunnel, annex, 7, 1<<20)
+	// The laptop itself has no consent: its colleague's agent serves it.
+	tunnel, err = w.branchLaptop.AwaitOpen(ctx, "annex-printer", device.JetDirectPort, "--route", "lan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, ctx, tunnel, annex, 9, bulk)
 }
 
 // pinned opens one device that has the registered key and one that has not.

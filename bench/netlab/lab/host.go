@@ -191,6 +191,18 @@ func (h *Host) sysctlIfPresent(key, value string) error {
 	return err
 }
 
+// Unplug takes the host off its network without a word to anybody.
+func (h *Host) Unplug() error {
+	link, err := h.link.LinkByName("eth0")
+	if err == nil {
+		err = h.link.LinkSetDown(link)
+	}
+	if err != nil {
+		return fmt.Errorf("unplug %s: %w", h.name, err)
+	}
+	return nil
+}
+
 func (h *Host) forward() error {
 	return errors.Join(
 		h.sysctl("net/ipv4/ip_forward", "1"),

@@ -202,10 +202,10 @@ func (h *Host) run(ctx context.Context, stdin io.Reader, env []string, argv ...s
 	err = p.err
 	res := Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), Code: cmd.ProcessState.ExitCode()}
 	if cause := errors.Join(ctx.Err(), h.lab.ctx.Err()); cause != nil {
-		return res, fmt.Errorf("%s on %s: %w", argv[0], h.name, cause)
+		return res, fmt.Errorf("%s on %s: %w", labelOf(argv), h.name, cause)
 	}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		return res, fmt.Errorf("%s on %s: %w", argv[0], h.name, err)
+		return res, fmt.Errorf("%s on %s: %w", labelOf(argv), h.name, err)
 	}
 	return res, nil
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
+	"time"
 )
 
 // SiteConfig describes a customer's premises.
@@ -54,6 +56,16 @@ func (l *Lab) Site(c SiteConfig) (*Site, error) {
 		}
 	}
 	return s, nil
+}
+
+// ForgetUDP has the router forget what it translates for a UDP flow after so
+// long a silence.
+func (s *Site) ForgetUDP(after time.Duration) error {
+	seconds := strconv.Itoa(int(after / time.Second))
+	return errors.Join(
+		s.Router.sysctl("net/netfilter/nf_conntrack_udp_timeout", seconds),
+		s.Router.sysctl("net/netfilter/nf_conntrack_udp_timeout_stream", seconds),
+	)
 }
 
 // RouterMAC is the router's hardware address on an inner network: what its
