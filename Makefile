@@ -9,7 +9,7 @@ CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test race lint demo netlab bench fuzz fuzz-quick cross staticcheck generate clean
+.PHONY: build test race lint demo netlab bench fuzz fuzz-quick storm cross staticcheck generate clean
 
 build: ## one static binary, bin/culvert
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/culvert
@@ -44,6 +44,9 @@ fuzz: ## every fuzz target for FUZZTIME each
 
 fuzz-quick: ## a few seconds each, for every commit
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
+
+storm: ## a million mutated datagrams at a live node
+	$(GO) test -count=1 -v -run '^TestStorm$$' ./node/nodetest -storm 1000000
 
 netlab: build ## real NATs, real devices, in network namespaces; needs root and .ci/run's packages
 	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 15m -p 1 -tags netlab ./bench/netlab/...

@@ -103,9 +103,10 @@ func (e *Endpoint) receiveReply(now time.Time, from netip.AddrPort, i *identity,
 		return
 	}
 	v.From = from
-	c.peer.validated(now, from)
+	// Only what ends a call shows where the peer is: a hint can be sent again by anyone who saw it, from anywhere.
 	switch {
 	case env.Command == protocol.CmdSessionOpened:
+		c.peer.validated(now, from)
 		if err := e.opened(now, c, at, env, v, out); err != nil {
 			e.drops.drop(detachedReason(err))
 		}
@@ -117,7 +118,9 @@ func (e *Endpoint) receiveReply(now time.Time, from netip.AddrPort, i *identity,
 		e.drops.drop(Stale)
 		e.misdated(now, c, false, out)
 	default:
-		e.answered(now, i, ev, out)
+		if e.answered(now, i, ev, out); ev.Kind == EventCallDone {
+			c.peer.validated(now, from)
+		}
 	}
 }
 
