@@ -31,6 +31,29 @@ type told struct {
 	leftAt  time.Time
 	at      time.Time
 	active  bool
+
+	order sync.Mutex // sequences are drawn in it, so that nothing comes after the withdrawal
+	over  bool       // guarded by order
+}
+
+// errWithdrawn is an announcement that came too late.
+var errWithdrawn = errors.New("the announcement has been withdrawn")
+
+// sequence draws the next sequence of this node's NodeInfo; the last one is the withdrawal's.
+func (m *membership) sequence(ctx context.Context, r *protocol.Record, floor uint64) (n uint64, err error) {
+	m.told.order.Lock()
+	defer m.told.order.Unlock()
+	if m.told.over && !r.Tombstone {
+		return 0, errWithdrawn
+	}
+	m.told.over = r.Tombstone
+	if n, err = m.node.store.NextSequence(ctx, r.Table, r.Owner, floor); err != nil {
+		return 0, fmt.Errorf("sequence: %w", err)
+	}
+	m.told.mu.Lock()
+	defer m.told.mu.Unlock()
+	m.told.active = !r.Tombstone // from here on it may reach somebody, whatever becomes of the answer
+	return n, nil
 }
 
 // touch asks for an announcement soon: something it says has changed.
@@ -76,7 +99,7 @@ func (m *membership) announce(ctx context.Context) error {
 		return err
 	}
 	m.told.mu.Lock()
-	m.told.at, m.told.active = m.node.now(), true
+	m.told.at = m.node.now()
 	m.told.mu.Unlock()
 	return nil
 }
@@ -119,8 +142,8 @@ func (m *membership) putNodeInfo(ctx context.Context, v protocol.NodeInfoValue, 
 	}
 	// Never below the clock, so that a rebuilt node.db does not start under what super-nodes hold.
 	floor := uint64(max(now.UnixMilli(), 1))
-	if r.Sequence, err = m.node.store.NextSequence(ctx, r.Table, r.Owner, floor); err != nil {
-		return fmt.Errorf("sequence: %w", err)
+	if r.Sequence, err = m.sequence(ctx, r, floor); err != nil {
+		return err
 	}
 	raw, err := protocol.SignRecord(r, m.keys.Signing)
 	if err != nil {
@@ -142,7 +165,7 @@ func (m *membership) lookups(s *protocol.DomainSecrets, locations []protocol.Has
 		m.told.left = nil
 	}
 	for _, k := range m.told.lookups {
-		if !slices.Contains(l, k) {
+		if !slices.Contains(l, k) && !slices.Contains(m.told.left, k) {
 			m.told.left, m.told.leftAt = append(m.told.left, k), now
 		}
 	}
@@ -157,6 +180,9 @@ func (m *membership) lookups(s *protocol.DomainSecrets, locations []protocol.Has
 
 // withdraw stores a tombstone, if anything was announced.
 func (m *membership) withdraw(ctx context.Context) {
+	m.told.order.Lock()
+	m.told.over = true
+	m.told.order.Unlock()
 	m.told.mu.Lock()
 	active := m.told.active
 	m.told.active = false

@@ -331,6 +331,9 @@ func (b backend) eachDevice(ctx context.Context, ms []*membership, device string
 func (b backend) CloseTunnel(_ context.Context, id string) error {
 	t, err := b.n.tunnels.Tunnel(id)
 	if err != nil {
+		if b.n.waits(id) {
+			return b.n.dropForwards(func(s savedForward) bool { return s.ID == id })
+		}
 		return localapi.Errorf(localapi.NotFound, "see `culvert tunnels`", "no tunnel %q is open", id)
 	}
 	i := t.Info()

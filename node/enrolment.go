@@ -107,12 +107,17 @@ func (n *Node) loadMembership(dir string) (*membership, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := n.now()
+	// Judged by when it was kept: neither a wrong clock nor a long absence makes damage of it. What has expired since is refused
+	// where it is used.
+	at := n.meshNow()
+	if kept := time.UnixMilli(f.Bundle.Time); f.Bundle.Time > 0 && kept.Before(at) {
+		at = kept
+	}
 	s := n.meshOf(protocol.Hash(f.Root))
-	if err := s.learn(&f.Bundle, now); err != nil {
+	if err := s.learn(&f.Bundle, at); err != nil {
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	cert, err := checkFile(&f, keys, s.trust, now)
+	cert, err := checkFile(&f, keys, s.trust, at)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
@@ -130,9 +135,7 @@ func (n *Node) loadMembership(dir string) (*membership, error) {
 	}
 	n.memberships[m.domain] = m
 	n.mu.Unlock()
-	s.mu.Lock()
-	s.onMap = append(s.onMap, m.mapChanged)
-	s.mu.Unlock()
+	s.follow(m, m.mapChanged)
 	return m, m.register()
 }
 
@@ -190,6 +193,7 @@ func (n *Node) join(ctx context.Context, token, name string) (*membership, error
 // leave withdraws what the domain knows of this node and deletes its keys.
 func (n *Node) leave(ctx context.Context, m *membership) error {
 	m.withdraw(ctx)
+	m.mesh.follow(m, nil)
 	m.stop()
 	if s := n.serving.Load(); s != nil && s.id == m.id() {
 		n.serving.Store(nil) // the operator notices, and takes it off the map
@@ -205,7 +209,13 @@ func (n *Node) leave(ctx context.Context, m *membership) error {
 	if err := n.reconsider(); err != nil {
 		return err
 	}
+	if err := n.dropForwards(func(s savedForward) bool { return s.Domain == m.domain.String() }); err != nil {
+		return err
+	}
 	n.log.Info("left the domain", "domain", m.domain.String())
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	m.left = true // whoever was about to save finds it so
 	return os.RemoveAll(m.dir)
 }
 

@@ -41,10 +41,13 @@ type membership struct {
 	// told is what the mesh was last told; see announce.go.
 	told told
 
-	mu             sync.Mutex
-	file           membershipFile
-	cert           *protocol.CertifiedNode
-	lastRevocation uint64 // highest number seen
+	saving sync.Mutex // one writer of the file at a time; taken before mu
+	left   bool       // guarded by saving: the file is to stay gone
+
+	mu          sync.Mutex
+	file        membershipFile
+	cert        *protocol.CertifiedNode
+	revocations revocationMark
 }
 
 // membershipFile is memberships/DOMAIN/membership.json, mode 0600: it holds the domain's secrets.

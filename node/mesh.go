@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,13 +28,16 @@ type mesh struct {
 
 	mu        sync.RWMutex
 	rootKey   key.Public
-	operators []protocol.Peer          // where operators answer messages
-	onRevoked []func(now time.Time)    // told when revoked grew
-	onMap     []func(m *partition.Map) // told of a new map
+	operators []protocol.Peer                // where operators answer messages
+	onRevoked []func(now time.Time)          // told when revoked grew
+	onMap     map[any]func(m *partition.Map) // told of a new map, by who wants to know
 }
 
 func newMesh(root protocol.Hash, log *slog.Logger) *mesh {
-	return &mesh{trust: protocol.NewTrust(root), log: log, revoked: dht.NewRevoked(), scores: dht.NewScores()}
+	return &mesh{
+		trust: protocol.NewTrust(root), log: log, revoked: dht.NewRevoked(), scores: dht.NewScores(),
+		onMap: make(map[any]func(*partition.Map)),
+	}
 }
 
 // learn takes in a bundle that came over verified TLS, or from this node's own disk.
@@ -59,7 +63,8 @@ func (s *mesh) learn(b *enrol.Bundle, now time.Time) error {
 			s.log.Warn("partition map of the bundle not taken in", "error", err)
 		}
 	}
-	return s.takeRevocations(b.Revocations, now)
+	s.takeRevocations(b.Revocations, now)
+	return nil
 }
 
 // takeMap builds and installs a map, unless a newer one is held.
@@ -84,26 +89,38 @@ func (s *mesh) installMap(m *partition.Map) {
 		}
 	}
 	s.mu.RLock()
-	told := s.onMap
+	told := slices.Collect(maps.Values(s.onMap))
 	s.mu.RUnlock()
 	for _, f := range told {
 		f(m)
 	}
 }
 
-// takeRevocations takes in records after checking their signatures.
-func (s *mesh) takeRevocations(records [][]byte, now time.Time) error {
+// follow has f told of every new map, in place of what the same follower said before; nil ends that.
+func (s *mesh) follow(who any, f func(*partition.Map)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f == nil {
+		delete(s.onMap, who)
+		return
+	}
+	s.onMap[who] = f
+}
+
+// takeRevocations takes in records after checking their signatures. One that does not verify, of an operator that is long
+// gone perhaps, must not keep out the others.
+func (s *mesh) takeRevocations(records [][]byte, now time.Time) {
 	for _, raw := range records {
 		r, err := protocol.ParseRecord(raw)
-		if err != nil {
-			return fmt.Errorf("revocation: %w", err)
+		if err == nil {
+			err = s.trust.CheckStatic(r, now)
 		}
-		if err := s.trust.CheckStatic(r, now); err != nil {
-			return fmt.Errorf("revocation: %w", err)
+		if err != nil {
+			s.log.Warn("revocation not taken in", "error", err)
+			continue
 		}
 		s.takeRevocation(r, now)
 	}
-	return nil
 }
 
 // takeRevocation takes in one revocation whose signature has been checked.

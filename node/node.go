@@ -74,7 +74,8 @@ type Node struct {
 	memberships map[protocol.Domain]*membership
 	known       map[protocol.Hash]*mesh
 
-	forwardsMu sync.Mutex // one writer of forwards.json
+	forwardsMu sync.Mutex     // one writer of forwards.json
+	waiting    []savedForward // lasting tunnels that could not be restored: kept for the next start
 }
 
 // New opens everything that a node needs and starts nothing that talks. Close it when Run is not called.
@@ -147,11 +148,11 @@ func (n *Node) Run(ctx context.Context) error {
 		n.awaitNetworks(ctx)
 	}
 	n.startMemberships()
+	n.restoreForwards() // before anybody can open one, which would save what is open as all there is
 	if err := n.startAPI(); err != nil {
 		n.Close()
 		return err
 	}
-	n.restoreForwards()
 	n.log.Info("node is up", "listen", n.conn.LocalAddr().String(), "memberships", len(n.members()), "version", n.cfg.Version)
 	select {
 	case <-ctx.Done():
@@ -303,7 +304,7 @@ func (n *Node) clockLearned(d time.Duration) {
 
 // nodeRecord finds a Node record in the local store, for the endpoint.
 func (n *Node) nodeRecord(id protocol.ID) ([]byte, bool) {
-	raw, err := n.store.Get(protocol.TableNode, id, n.now())
+	raw, err := n.store.Get(protocol.TableNode, id, n.meshNow())
 	return raw, err == nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"culvert/dht"
@@ -82,7 +83,7 @@ func (m *membership) askRevocations(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookupBudget)
 	defer cancel()
 	records, err := m.client.Lookup(ctx, dht.Target{
-		Kind: dht.FindRevocations, Key: protocol.NewID(m.domain, protocol.Hash{}), Since: m.revocationsSeen(),
+		Kind: dht.FindRevocations, Key: protocol.NewID(m.domain, protocol.Hash{}), Since: m.revocationsFrom(m.node.now()),
 	})
 	if err != nil && !errors.Is(err, dht.ErrNotFound) {
 		return err
@@ -92,7 +93,10 @@ func (m *membership) askRevocations(ctx context.Context) error {
 	for _, r := range records {
 		m.mesh.takeRevocation(r, now)
 		var v protocol.RevocationValue
-		if protocol.Unmarshal(r.Value, &v) == nil && m.sawRevocation(v.Number) {
+		if protocol.Unmarshal(r.Value, &v) == nil {
+			m.sawRevocation(v.Number)
+		}
+		if held, ok, err := m.node.store.Version(r.Table, r.Owner); err != nil || !ok || held.Less(dht.VersionOf(r)) {
 			news = append(news, r)
 		}
 	}
@@ -108,20 +112,35 @@ func (m *membership) askRevocations(ctx context.Context) error {
 	return nil
 }
 
-func (m *membership) revocationsSeen() uint64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.lastRevocation
+// recheckFor is for how long, at least, what was seen is asked for again.
+const recheckFor = 10 * time.Minute
+
+// revocationMark is from which number on revocations are asked for. The highest seen is no mark: who named it may have lacked,
+// or kept back, a lower one, which then would never be asked for again.
+type revocationMark struct {
+	from   uint64 // ask for what is higher
+	next   uint64 // the highest seen when turned was set
+	last   uint64 // the highest seen
+	turned time.Time
 }
 
-func (m *membership) sawRevocation(n uint64) bool {
+func (r *revocationMark) since(now time.Time) uint64 {
+	if d := now.Sub(r.turned); d >= recheckFor || d < 0 {
+		r.from, r.next, r.turned = r.next, r.last, now
+	}
+	return r.from
+}
+
+func (m *membership) revocationsFrom(now time.Time) uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n <= m.lastRevocation {
-		return false
-	}
-	m.lastRevocation = n
-	return true
+	return m.revocations.since(now)
+}
+
+func (m *membership) sawRevocation(n uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.revocations.last = max(m.revocations.last, n)
 }
 
 // loadRevocations takes in what this node's own database has.
@@ -129,23 +148,27 @@ func (m *membership) loadRevocations() error {
 	q := dht.Query{Table: protocol.TableRevocation, By: dht.ByNumber, Key: protocol.NewID(m.domain, protocol.Hash{}), Now: m.node.now()}
 	var items [64]dht.Item
 	for {
+		before := q.Since
 		k, err := m.node.store.Select(q, items[:])
 		if err != nil {
 			return err
 		}
 		for _, it := range items[:k] {
 			r, err := protocol.ParseRecord(it.Raw)
-			if err != nil || m.mesh.trust.CheckStatic(r, m.node.meshNow()) != nil {
+			if err != nil {
 				continue
 			}
-			m.mesh.takeRevocation(r, m.node.meshNow())
 			var v protocol.RevocationValue
-			if protocol.Unmarshal(r.Value, &v) == nil {
+			if protocol.Unmarshal(r.Value, &v) != nil {
+				continue
+			}
+			q.Since = max(q.Since, v.Number) // also past what does not verify now
+			if m.mesh.trust.CheckStatic(r, m.node.meshNow()) == nil {
+				m.mesh.takeRevocation(r, m.node.meshNow())
 				m.sawRevocation(v.Number)
-				q.Since = v.Number
 			}
 		}
-		if k < len(items) {
+		if k < len(items) || q.Since == before {
 			return nil
 		}
 	}
@@ -162,13 +185,9 @@ func (m *membership) wantRenewal() {
 
 // revoked acts on new revocations: the endpoint forgets the peers, their tunnels and relayed connections end.
 func (n *Node) revoked(time.Time) {
+	meshes := n.meshes() // now, since who asks below holds locks of its own
 	gone := func(id protocol.ID) bool {
-		for _, s := range n.meshes() {
-			if s.isRevoked(id) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(meshes, func(s *mesh) bool { return s.isRevoked(id) })
 	}
 	// Not on the caller's goroutine: it may be a handler that a closing link waits for.
 	n.tasks.start(func(context.Context) {

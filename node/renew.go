@@ -76,22 +76,38 @@ func (m *membership) renew(ctx context.Context) error {
 		return err
 	}
 	f.take(got)
+	if err := m.replace(&f, got.Node); err != nil {
+		return err
+	}
+	learned := m.mesh.learn(&f.Bundle, m.node.meshNow())
+	m.node.log.Info("certificate renewed", "domain", f.DomainName, "expires", got.Node.Expires)
+	m.touch()
+	return errors.Join(learned, m.register())
+}
+
+// replace writes the file and only then goes by it. Nobody writes an older one over it meanwhile.
+func (m *membership) replace(f *membershipFile, cert *protocol.CertifiedNode) error {
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	if m.left {
+		return errClosed
+	}
 	if err := f.save(m.dir); err != nil {
 		return err
 	}
-	if err := m.mesh.learn(&f.Bundle, m.node.meshNow()); err != nil {
-		return err
-	}
 	m.mu.Lock()
-	m.file, m.cert = f, got.Node
-	m.mu.Unlock()
-	m.node.log.Info("certificate renewed", "domain", f.DomainName, "expires", got.Node.Expires)
-	m.touch()
-	return m.register()
+	defer m.mu.Unlock()
+	m.file, m.cert = *f, cert
+	return nil
 }
 
 // keep writes what the mesh has told since, so that the next start needs no operator.
 func (m *membership) keep() error {
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	if m.left {
+		return nil
+	}
 	m.mu.Lock()
 	m.file.Bundle = m.mesh.bundle(m.node.meshNow())
 	f := m.file

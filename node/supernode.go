@@ -59,9 +59,7 @@ func (n *Node) serve(s *mesh, id protocol.ID, cert func() *protocol.CertifiedNod
 	} else if m := s.pmap.Load(); m != nil {
 		n.applyMap(m)
 	}
-	s.mu.Lock()
-	s.onMap = append(s.onMap, n.applyMap)
-	s.mu.Unlock()
+	s.follow(n, n.applyMap)
 	if operator {
 		sv.server.SetReady(true) // what it serves, it has signed
 	}

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"culvert/protocol"
@@ -173,6 +174,7 @@ func (n *Node) saveForwards() error {
 	for _, f := range n.tunnels.Forwards() {
 		l = append(l, savedForward{f.ID, f.Domain.String(), f.Device, f.Port, f.Routes, f.Listen, f.Caller})
 	}
+	l = append(l, n.waiting...)
 	b, err := json.MarshalIndent(l, "", "  ")
 	if err != nil {
 		return err
@@ -204,9 +206,33 @@ func (n *Node) restoreForwards() {
 			Domain: d, Device: s.Device, Port: s.Port, Protocol: protocol.TCP, Routes: s.Routes, Listen: s.Local, Persist: true, Caller: s.Caller,
 		}})
 	}
-	for id, err := range n.tunnels.Restore(l) {
-		n.log.Error("lasting tunnel not restored", "tunnel", id, "error", err)
+	failed := n.tunnels.Restore(l)
+	n.forwardsMu.Lock()
+	defer n.forwardsMu.Unlock()
+	for _, s := range saved {
+		if err := failed[s.ID]; err != nil {
+			n.log.Error("lasting tunnel not restored; it stays for the next start", "tunnel", s.ID, "local", s.Local.String(), "error", err)
+			n.waiting = append(n.waiting, s)
+		}
 	}
+}
+
+// waits reports whether a lasting tunnel of that ID could not be restored.
+func (n *Node) waits(id string) bool {
+	n.forwardsMu.Lock()
+	defer n.forwardsMu.Unlock()
+	return slices.ContainsFunc(n.waiting, func(s savedForward) bool { return s.ID == id })
+}
+
+// dropForwards forgets lasting tunnels that could not be restored, and saves what lasts now.
+func (n *Node) dropForwards(which func(savedForward) bool) error {
+	n.forwardsMu.Lock()
+	n.waiting = slices.DeleteFunc(n.waiting, which)
+	n.forwardsMu.Unlock()
+	if _, err := os.Stat(n.forwardsFile()); errors.Is(err, fs.ErrNotExist) {
+		return nil // there never was one
+	}
+	return n.saveForwards()
 }
 
 // openTunnel opens a tunnel for an app.
