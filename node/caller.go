@@ -102,12 +102,12 @@ func (n *Node) callSelf(local protocol.ID, s *serving, cmd protocol.Command, pay
 	if err != nil {
 		return nil, err
 	}
-	r := s.routes[cmd]
-	if r.handler == nil {
-		return nil, fmt.Errorf("%s is not served here", cmd)
-	}
 	now := n.now()
 	v := protocol.Local(cert, s.id, cmd, payload, now)
+	r, ok := n.find(v)
+	if !ok {
+		return nil, fmt.Errorf("%s is not served here", cmd)
+	}
 	var reply *protocol.Verified
 	var others []protocol.Out
 	for _, o := range r.handler(now, v) {

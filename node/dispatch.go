@@ -1,7 +1,9 @@
 package node
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,15 +68,40 @@ func (n *Node) emit(now time.Time, v *protocol.Verified, outs []protocol.Out, ou
 	for i := range outs {
 		o := &outs[i]
 		var err error
-		if o.Reply {
+		switch {
+		case o.Reply:
 			err = n.ep.Reply(now, v, o.Command, o.Payload, out)
-		} else {
+		case n.isLocal(o.To):
+			err = n.deliver(now, v.Receiver, o)
+		default:
 			err = n.ep.Send(now, v.Receiver, n.peerOf(o.To), o.Command, o.Payload, out)
 		}
 		if err != nil {
 			n.log.Debug("message not sent", "command", o.Command, "to", o.To.Short(), "error", err)
 		}
 	}
+}
+
+// deliver hands a message to another identity of this process, which the network would not bring back. It is one-way: answers
+// to it are messages of their own.
+func (n *Node) deliver(now time.Time, from protocol.ID, o *protocol.Out) error {
+	cert, err := n.certificateOf(from)
+	if err != nil {
+		return err
+	}
+	v := protocol.Local(cert, o.To, o.Command, o.Payload, now)
+	r, ok := n.find(v)
+	if !ok {
+		return fmt.Errorf("%s is not served here", o.Command)
+	}
+	// Never on this goroutine, whose handler may be half done.
+	if !n.pool.try(func() {
+		outs := slices.DeleteFunc(r.handler(now, v), func(a protocol.Out) bool { return a.Reply })
+		n.sendAll(now, v, outs)
+	}) {
+		n.drops.add("busy")
+	}
+	return nil
 }
 
 // peerOf is what is known of a peer: a member of a map, or an ID whose keys and address the endpoint has.

@@ -89,7 +89,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		known: make(map[protocol.Hash]*mesh), events: localapi.NewEvents(localapi.DefaultQueue, localapi.DefaultListeners),
 	}
 	n.calls.waiting = make(map[endpoint.CallID]chan<- answer)
-	n.asking.waiting = make(map[protocol.Hash]chan<- forwardedAnswer)
+	n.asking.waiting = make(map[protocol.Hash]awaited)
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}

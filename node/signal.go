@@ -27,19 +27,26 @@ const forwardWait = 900 * time.Millisecond
 // asking are the TunnelRequests under way by their hash.
 type asking struct {
 	mu      sync.Mutex
-	waiting map[protocol.Hash]chan<- forwardedAnswer
+	waiting map[protocol.Hash]awaited
+}
+
+// awaited is who alone may answer, and who waits for it: the super-nodes on the way know a request's hash too.
+type awaited struct {
+	from protocol.ID
+	to   chan<- forwardedAnswer
 }
 
 type forwardedAnswer struct {
+	from   protocol.ID
 	opened protocol.TunnelOpened
 	hash   protocol.Hash
 }
 
-// add has answers to the request of this hash sent to ch, until the returned function is called.
-func (a *asking) add(h protocol.Hash, ch chan<- forwardedAnswer) (remove func()) {
+// add has the answer of from to the request of this hash sent to ch, until the returned function is called.
+func (a *asking) add(h protocol.Hash, from protocol.ID, ch chan<- forwardedAnswer) (remove func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.waiting[h] = ch
+	a.waiting[h] = awaited{from, ch}
 	return func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -49,11 +56,13 @@ func (a *asking) add(h protocol.Hash, ch chan<- forwardedAnswer) (remove func())
 
 func (a *asking) answer(f forwardedAnswer) bool {
 	a.mu.Lock()
-	ch, ok := a.waiting[f.hash]
-	delete(a.waiting, f.hash)
+	w, ok := a.waiting[f.hash]
+	if ok = ok && w.from == f.from; ok {
+		delete(a.waiting, f.hash)
+	}
 	a.mu.Unlock()
 	if ok {
-		ch <- f // has room for one of each request
+		w.to <- f // has room for one of each request
 	}
 	return ok
 }
@@ -82,7 +91,7 @@ func (s signaler) Request(ctx context.Context, local protocol.ID, to tunnel.Targ
 			if err != nil {
 				return protocol.TunnelOpened{}, protocol.Hash{}, err
 			}
-			defer s.n.asking.add(sha256.Sum256(raw), answers)()
+			defer s.n.asking.add(sha256.Sum256(raw), to.Node.ID, answers)()
 			if err := s.forward(ctx, m, home, to.Node.ID, raw); err != nil {
 				failure = err
 				continue
@@ -298,7 +307,7 @@ func (n *Node) forwardedOpened(now time.Time, v *protocol.Verified) []protocol.O
 		n.drops.add("malformed")
 		return nil
 	}
-	if !n.asking.answer(forwardedAnswer{opened, opened.Request}) {
+	if !n.asking.answer(forwardedAnswer{inner.Sender, opened, opened.Request}) {
 		n.drops.add("unasked answer")
 	}
 	return nil

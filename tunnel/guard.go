@@ -96,7 +96,7 @@ func Check(a Ask, at Place) error {
 	switch {
 	case len(v.MAC) == 6 && at.OnLink && at.MAC == [6]byte(v.MAC):
 		return nil
-	case v.Address.IsValid() && at.Addr == v.Address.Unmap():
+	case len(v.MAC) == 0 && v.Address.IsValid() && at.Addr == v.Address.Unmap(): // with a MAC, only that counts
 		return nil
 	}
 	return notAllowed(link.ReasonTarget, "")

@@ -69,6 +69,7 @@ func TestGuard(t *testing.T) {
 		"port's groups":             {func(a *Ask, _ *Place) { a.Device.Value.Ports[0].Allow = []string{"admins"} }, link.ReasonGroup},
 		"in the groups":             {func(a *Ask, _ *Place) { a.Device.Value.Allow = []string{"admins", "office"} }, link.ReasonNone},
 		"another MAC answers":       {func(_ *Ask, p *Place) { p.MAC[5]++ }, link.ReasonTarget},
+		"its address, another MAC":  {func(a *Ask, p *Place) { a.Device.Value.Address = p.Addr; p.MAC[5]++ }, link.ReasonTarget},
 		"not on link":               {func(_ *Ask, p *Place) { p.OnLink = false }, link.ReasonTarget},
 		"itself":                    {func(_ *Ask, p *Place) { p.Addr = p.Own[0].Addr() }, link.ReasonTarget},
 		"directed broadcast":        {func(_ *Ask, p *Place) { p.Addr = netip.MustParseAddr("192.168.7.255") }, link.ReasonTarget},
