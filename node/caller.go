@@ -76,7 +76,7 @@ func (n *Node) startCall(local protocol.ID, to protocol.Peer, cmd protocol.Comma
 	var out writer
 	// The lock is held over the call, so that its end cannot come before anybody waits for it.
 	n.calls.mu.Lock()
-	id, err := n.ep.Call(n.now(), local, to, cmd, payload, timeout, &out.Outbox)
+	id, err := n.ep.Call(n.now(), local, n.reach(to), cmd, payload, timeout, &out.Outbox)
 	if err == nil {
 		n.calls.waiting[id] = ch
 	}

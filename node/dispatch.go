@@ -108,7 +108,7 @@ func (n *Node) deliver(now time.Time, from protocol.ID, o *protocol.Out) error {
 func (n *Node) peerOf(id protocol.ID) protocol.Peer {
 	for _, s := range n.meshes() {
 		if p, ok := s.member(id); ok {
-			return p
+			return n.reach(p)
 		}
 	}
 	return protocol.Peer{ID: id}

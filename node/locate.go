@@ -116,6 +116,7 @@ func (n *Node) watchLoop(ctx context.Context) {
 			if n.gateways.Swap(&c.Gateways) == nil {
 				close(n.located)
 			}
+			n.families.Store(uint32(familiesOf(n.ownPrefixes(), n.bound().Addr())))
 			n.finder.Reset()
 			for _, m := range n.members() {
 				m.touch()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	client "culvert/node/enrol"
@@ -66,9 +67,16 @@ func (m *membership) renew(ctx context.Context) error {
 	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	c := client.New(client.Config{Address: f.HTTPS, Root: protocol.Hash(f.Root), Now: m.node.now})
-	defer c.Close()
-	got, err := c.Renew(ctx, m.id(), m.keys)
+	var got *client.Membership
+	var err error
+	for _, address := range m.operatorAddresses(f.HTTPS) {
+		c := client.New(client.Config{Address: address, Root: protocol.Hash(f.Root), Now: m.node.meshNow})
+		got, err = c.Renew(ctx, m.id(), m.keys)
+		c.Close()
+		if f.HTTPS = address; !errors.Is(err, client.ErrUnreachable) {
+			break
+		}
+	}
 	if errors.Is(err, enrol.ErrRevoked) || errors.Is(err, enrol.ErrBanned) {
 		m.node.log.Error("the operator no longer admits this node", "domain", f.DomainName, "error", err)
 	}
@@ -83,6 +91,19 @@ func (m *membership) renew(ctx context.Context) error {
 	m.node.log.Info("certificate renewed", "domain", f.DomainName, "expires", got.Node.Expires)
 	m.touch()
 	return errors.Join(learned, m.register())
+}
+
+// operatorAddresses are where to renew: with the operator that answered last, else with any that the chain admits, newest
+// epoch first, for the case of a handover.
+func (m *membership) operatorAddresses(last string) []string {
+	l := []string{last}
+	now := m.node.meshNow()
+	for _, o := range m.mesh.trust.Operators() {
+		if o.HTTPS != "" && now.Before(o.Expires) && !slices.Contains(l, o.HTTPS) {
+			l = append(l, o.HTTPS)
+		}
+	}
+	return l
 }
 
 // replace writes the file and only then goes by it. Nobody writes an older one over it meanwhile.

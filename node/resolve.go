@@ -155,6 +155,7 @@ func (m *membership) device(ctx context.Context, ref string) (tunnel.Device, err
 		return tunnel.Device{}, err
 	}
 	dev, err := openDevice(secrets, newest(records))
+	m.missesKey(err)
 	if err != nil {
 		return tunnel.Device{}, err
 	}
@@ -185,6 +186,14 @@ func openDevice(s *protocol.DomainSecrets, r *protocol.Record) (tunnel.Device, e
 	return d, protocol.Unmarshal(plain, &d.Value)
 }
 
+// missesKey has the domain keys fetched where an operator has sealed with one that this node lacks, which after a long absence
+// it may not know otherwise.
+func (m *membership) missesKey(err error) {
+	if errors.Is(err, protocol.ErrDomainKey) && m.node.meshNow().Sub(m.certificate().Issued) > time.Hour && !m.renewWanted.Load() {
+		m.wantRenewal()
+	}
+}
+
 // list is every device of the domain, from the mesh if the last listing is too old or refresh asks for it.
 func (m *membership) list(ctx context.Context, refresh bool) ([]tunnel.Device, error) {
 	now := m.node.now()
@@ -208,6 +217,7 @@ func (m *membership) list(ctx context.Context, refresh bool) ([]tunnel.Device, e
 	var l []tunnel.Device
 	for _, r := range records {
 		d, err := openDevice(secrets, r)
+		m.missesKey(err)
 		if err != nil {
 			m.node.log.Debug("device record not opened", "device", r.Owner.Short(), "error", err)
 			continue

@@ -177,7 +177,7 @@ func (s signaler) Relays(ctx context.Context, local protocol.ID, to tunnel.Targe
 	add := func(p protocol.Peer) {
 		if !seen[p.ID] && p.ID.Domain() != protocol.OperatorDomain {
 			seen[p.ID] = true
-			l = append(l, p)
+			l = append(l, s.n.reach(p))
 		}
 	}
 	if homes, err := s.homes(m, to); err == nil {
@@ -202,7 +202,7 @@ func (s signaler) Relay(_ context.Context, local, id protocol.ID) (protocol.Peer
 	if !ok || id.Domain() == protocol.OperatorDomain {
 		return protocol.Peer{}, fmt.Errorf("%s is no super-node of the map", id.Short())
 	}
-	return p, nil
+	return s.n.reach(p), nil
 }
 
 // SealRelayJoin implements tunnel.Signaler.

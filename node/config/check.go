@@ -15,6 +15,7 @@ const (
 	maxConsent   = 10000
 	maxName      = 255
 	maxAdvertise = 8
+	maxExpiry    = 15 * time.Minute // dht.MaxLife
 )
 
 // invalid is a value that is well written and cannot be right.
@@ -64,6 +65,9 @@ func (c *Config) checkSetting(s setting) error {
 	case "record_expiry":
 		if c.RecordExpiry <= c.AnnounceInterval {
 			return fmt.Errorf("%v is not longer than announce_interval (%v), so announcements would lapse", c.RecordExpiry, c.AnnounceInterval)
+		}
+		if c.RecordExpiry.D() > maxExpiry {
+			return fmt.Errorf("%v is more than %v, which super-nodes do not take", c.RecordExpiry, maxExpiry)
 		}
 	}
 	return s.checkNumber()

@@ -138,6 +138,7 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		{"\nlimits.tunnels = 0", "f.toml:2: limits.tunnels: 0 is not between"},
 		{"timeouts.open = \"-5s\"", "timeouts.open: "},
 		{"record_expiry = \"5m\"", "announcements would lapse"},
+		{"record_expiry = \"1h\"", "super-nodes do not take"},
 		{"[[consent]]\nports = [\"1\"]", "device must name"},
 		{"[[consent]]\ndevice = \"c\"\nports=[\"1\"]\n[[consent]]\ndevice = \"d\"", "f.toml:4: consent: \"d\": ports is empty"},
 		{"[[consent]]\ndevice = \"d\"\nports=[\"1\"]\ngroups=[\"\"]", "groups holds"},
