@@ -28,7 +28,7 @@ type Limits struct {
 	DomainFlows   int // that this node serves one domain, 32,768
 	Requests      int // that wait for their link, 4,096
 	PeerRequests  int // of one peer, 32
-	Introductions int // dials to relays and back to requesters at once, 64
+	Introductions int // dials to relays and back to requesters at once, 128; half of them for one domain
 	Strangers     int // connections that have not said HELLO yet, 1,024
 	PerSource     int // of those from one address, 128
 }
@@ -74,7 +74,6 @@ type Manager struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	counts  counters
-	intro   chan struct{} // places for introductions
 	door    *gate.Gate
 
 	mu         sync.Mutex
@@ -88,7 +87,9 @@ type Manager struct {
 	flows      map[protocol.ID]int // served now, by peer
 	domains    map[protocol.Domain]int
 	asked      map[protocol.ID]int // requests under way, by peer
-	changed    chan struct{}       // closed and replaced when an expectation is added
+	intro      map[protocol.Domain]int
+	introduced int           // in all domains
+	changed    chan struct{} // closed and replaced when an expectation is added
 }
 
 // member is an identity with what is made from it once.
@@ -128,7 +129,7 @@ func New(cfg Config) (*Manager, error) {
 		v *int
 		d int
 	}{{&l.Tunnels, 16384}, {&l.Connections, 4096}, {&l.Links, 16}, {&l.PeerFlows, 16384}, {&l.DomainFlows, 32768},
-		{&l.Requests, 4096}, {&l.PeerRequests, 32}, {&l.Introductions, 64}, {&l.Strangers, 1024}, {&l.PerSource, 128}} {
+		{&l.Requests, 4096}, {&l.PeerRequests, 32}, {&l.Introductions, 128}, {&l.Strangers, 1024}, {&l.PerSource, 128}} {
 		*f.v = cmp.Or(*f.v, f.d)
 	}
 	cfg.IdleFlow = cmp.Or(cfg.IdleFlow, 2*time.Hour)
@@ -136,12 +137,12 @@ func New(cfg Config) (*Manager, error) {
 	cfg.OpenTimeout = cmp.Or(cfg.OpenTimeout, 15*time.Second)
 	cfg.Retry = cmp.Or(cfg.Retry, 30*time.Second)
 	m := &Manager{
-		cfg: cfg, dialer: newDialer(cfg.Locator, cfg.Now), started: time.Now(), intro: make(chan struct{}, l.Introductions),
+		cfg: cfg, dialer: newDialer(cfg.Locator, cfg.Now), started: time.Now(),
 		door:       gate.New(l.Strangers, l.PerSource),
 		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
 		dialling: make(map[linkKey]*dialling), tunnels: make(map[string]*Tunnel),
 		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served),
-		flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int), asked: make(map[protocol.ID]int), changed: make(chan struct{}),
+		flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int), asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
 	}
 	if cfg.DialDevice != nil {
 		m.dialer.dial = cfg.DialDevice

@@ -317,3 +317,23 @@ func TestManyTunnelsLeaveNothing(t *testing.T) {
 		<-time.After(time.Millisecond)
 	}
 }
+
+// Nodes of one domain that name relays and never come there leave another domain's introductions their places.
+func TestIntroductionsAreSharedByDomains(t *testing.T) {
+	_, a, _ := two(t)
+	m := a.Manager
+	most, release := m.cfg.Limits.Introductions, make(chan struct{})
+	stay := func(context.Context) error { <-release; return nil }
+	greedy, other := testID(1), protocol.NewID(9, protocol.Hash{1})
+	for range 2 * most {
+		m.introduce(greedy, stay)
+	}
+	failed := m.counts.introductionsFailed.Load()
+	ran := make(chan struct{})
+	m.introduce(other, func(context.Context) error { close(ran); return nil })
+	<-ran
+	if want := uint64(2*most - most/2); uint64(failed) != want {
+		t.Errorf("%d refused, want %d", failed, want)
+	}
+	close(release)
+}

@@ -151,9 +151,9 @@ func (m *Manager) admitRequest(ctx context.Context, now time.Time, v *protocol.V
 	peer := *v.Node
 	peer.Record = slices.Clone(peer.Record)
 	if !req.Relay.IsZero() && !req.Token.IsZero() {
-		m.introduce(func(ctx context.Context) error { return m.meetAtRelay(ctx, me, peer.ID, req) })
+		m.introduce(peer.ID, func(ctx context.Context) error { return m.meetAtRelay(ctx, me, peer.ID, req) })
 	} else if back := m.publicOf(req.Candidates); len(back) > 0 {
-		m.introduce(func(ctx context.Context) error { return m.dialBack(ctx, me, &peer, hash, back) })
+		m.introduce(peer.ID, func(ctx context.Context) error { return m.dialBack(ctx, me, &peer, hash, back) })
 	}
 	return nil
 }
@@ -187,16 +187,15 @@ func (m *Manager) publicOf(c []protocol.Candidate) []netip.AddrPort {
 	return l
 }
 
-// introduce runs one dial of this node's own towards a requester, as long as there are places.
-func (m *Manager) introduce(fn func(context.Context) error) {
-	select {
-	case m.intro <- struct{}{}:
-	default:
+// introduce runs one dial of this node's own towards a requester, as long as there are places. A domain has half of them at
+// most: its nodes may name relays at which they never come.
+func (m *Manager) introduce(peer protocol.ID, fn func(context.Context) error) {
+	if !m.takeIntro(peer.Domain(), 1) {
 		m.counts.introductionsFailed.Add(1)
 		return
 	}
 	started := m.spawn(func() {
-		defer func() { <-m.intro }()
+		defer m.takeIntro(peer.Domain(), -1)
 		ctx, cancel := context.WithTimeout(m.ctx, introFor)
 		defer cancel()
 		if fn(ctx) != nil {
@@ -204,8 +203,23 @@ func (m *Manager) introduce(fn func(context.Context) error) {
 		}
 	})
 	if !started {
-		<-m.intro
+		m.takeIntro(peer.Domain(), -1)
 	}
+}
+
+// takeIntro takes a domain's place among the introductions, or gives it back.
+func (m *Manager) takeIntro(d protocol.Domain, by int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	most := m.cfg.Limits.Introductions
+	if by > 0 && (m.introduced >= most || m.intro[d] >= max(most/2, 1)) {
+		return false
+	}
+	m.introduced += by
+	if m.intro[d] += by; m.intro[d] == 0 {
+		delete(m.intro, d)
+	}
+	return true
 }
 
 // meetAtRelay waits for the requester at the relay it named, if that is a super-node at all, and takes its link there.
