@@ -175,14 +175,15 @@ func (n *Node) Close() error {
 	if n.api != nil {
 		closing("local API", n.api.Close)
 	}
-	if n.streams != nil {
-		closing("TCP", n.streams.Close)
-	}
+	// Tunnels and relay first: the TCP port waits for its connections, and theirs last until they are told.
 	if n.tunnels != nil {
 		closing("tunnels", n.tunnels.Close)
 	}
 	if n.relay != nil {
 		closing("relay", n.relay.Close)
+	}
+	if n.streams != nil {
+		closing("TCP", n.streams.Close)
 	}
 	if n.watcher != nil {
 		closing("watcher", n.watcher.Close)

@@ -118,10 +118,7 @@ func TestForeignDomain(t *testing.T) {
 	t.Run("relay", func(t *testing.T) {
 		p := m.probe("other", false)
 		join := p.signed(time.Now(), super.peer(), protocol.RelayJoin{Token: protocol.Hash{1}, Peer: at.id(""), Node: p.record})
-		c := must[net.Conn](t)(net.Dial("tcp", super.addr().String()))
-		defer c.Close()
-		noError(t, c.SetDeadline(time.Now().Add(patience)))
-		must[int](t)(c.Write(append(binary.BigEndian.AppendUint16([]byte{8}, uint16(len(join))), join...)))
+		c := joinRelay(t, super, join)
 		var b [1]byte
 		if n, err := c.Read(b[:]); n != 0 || err == nil {
 			t.Errorf("the relay answers %x, %v", b[:n], err)
@@ -131,4 +128,34 @@ func TestForeignDomain(t *testing.T) {
 	if d.met.Load() != 0 {
 		t.Errorf("%d connections to the device", d.met.Load())
 	}
+}
+
+// A super-node stops at once, also while somebody waits at its relay.
+func TestStopsWhileRelaying(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, "acme")
+	super := m.super("super", "acme")
+	p := m.probe("acme", false)
+	join := p.signed(time.Now(), super.peer(), protocol.RelayJoin{Token: protocol.Hash{1}, Peer: super.id(""), Node: p.record})
+	c := joinRelay(t, super, join)
+	eventually(t, "the relay has it wait", func() bool { return count(super.node, "relay: waiting now") == 1 })
+	began := time.Now()
+	super.stop()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("stopped after %s", took)
+	}
+	var b [1]byte
+	if n, err := c.Read(b[:]); n != 0 || err == nil {
+		t.Errorf("the connection is left open: %x, %v", b[:n], err)
+	}
+}
+
+// joinRelay connects to a super-node's relay with a signed RelayJoin.
+func joinRelay(t *testing.T, super *agent, join []byte) net.Conn {
+	t.Helper()
+	c := must[net.Conn](t)(net.Dial("tcp", super.addr().String()))
+	t.Cleanup(func() { c.Close() })
+	noError(t, c.SetDeadline(time.Now().Add(patience)))
+	must[int](t)(c.Write(append(binary.BigEndian.AppendUint16([]byte{8}, uint16(len(join))), join...)))
+	return c
 }
