@@ -149,6 +149,8 @@ func TestSmallOrderKeyInRecord(t *testing.T) {
 	}, opKeys.Signing))
 
 	to := super.peer()
+	_, err := p.call(t.Context(), to, protocol.Ping{}, patience) // who is known is not asked who it is
+	noError(t, err)
 	open := protocol.OpenSession{Ephemeral: keys.Sealing.Public(), Index: 7, Node: forged}
 	b := must[[]byte](t)(protocol.AppendSigned(nil, &protocol.Outgoing{
 		Sender: id, Receiver: to.ID, Sealing: to.Sealing, Command: open.Command(), Timestamp: time.Now(), MessageID: 99,
