@@ -105,7 +105,7 @@ func (m *Manager) run(ctx context.Context, w want, in []entrant, targets []Targe
 		}
 		return Receipt{Attempts: l}
 	}
-	act := raceAction{winner: -1}
+	act := r.tick(began) // at once: alone in a race, not even a relay waits
 	for {
 		for _, i := range act.cancel {
 			cancels[i]()
