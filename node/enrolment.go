@@ -212,6 +212,11 @@ func (n *Node) leave(ctx context.Context, m *membership) error {
 	if err := n.dropForwards(func(s savedForward) bool { return s.Domain == m.domain.String() }); err != nil {
 		return err
 	}
+	for _, other := range n.members() {
+		if err := other.volunteer(); err != nil { // another membership takes over what this one served
+			n.log.Error("cannot serve as super-node", "domain", other.domain.String(), "error", err)
+		}
+	}
 	n.log.Info("left the domain", "domain", m.domain.String())
 	m.saving.Lock()
 	defer m.saving.Unlock()

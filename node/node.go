@@ -255,6 +255,7 @@ func (n *Node) startLoops() {
 	n.tasks.start(n.watchLoop)
 	n.tasks.start(n.busyLoop)
 	n.tasks.start(n.eventLoop)
+	n.tasks.start(n.installerLoop)
 }
 
 // expireLoop collects expired records.

@@ -193,7 +193,8 @@ func (n *Node) restoreForwards() {
 		err = json.Unmarshal(b, &saved)
 	}
 	if err != nil {
-		n.log.Error("lasting tunnels not restored", "file", n.forwardsFile(), "error", err)
+		aside := fmt.Sprintf("%s.damaged-%d", n.forwardsFile(), n.now().Unix())
+		n.log.Error("lasting tunnels not restored; the file is set aside", "kept", aside, "error", errors.Join(err, os.Rename(n.forwardsFile(), aside)))
 		return
 	}
 	var l []tunnel.Forward

@@ -23,7 +23,7 @@ import (
 type Limits struct {
 	Tunnels       int // that this node's users may hold, 16,384
 	Connections   int // at once through one of them, 4,096
-	Links         int // of one peer to this node, 16
+	Links         int // of one peer to this node, 8
 	PeerFlows     int // that this node serves one peer, 16,384
 	DomainFlows   int // that this node serves one domain, 32,768
 	Requests      int // that wait for their link, 4,096
@@ -128,7 +128,7 @@ func New(cfg Config) (*Manager, error) {
 	for _, f := range []struct {
 		v *int
 		d int
-	}{{&l.Tunnels, 16384}, {&l.Connections, 4096}, {&l.Links, 16}, {&l.PeerFlows, 16384}, {&l.DomainFlows, 32768},
+	}{{&l.Tunnels, 16384}, {&l.Connections, 4096}, {&l.Links, 8}, {&l.PeerFlows, 16384}, {&l.DomainFlows, 32768},
 		{&l.Requests, 4096}, {&l.PeerRequests, 32}, {&l.Introductions, 128}, {&l.Strangers, 1024}, {&l.PerSource, 128}} {
 		*f.v = cmp.Or(*f.v, f.d)
 	}

@@ -3,11 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"culvert/node"
 	"culvert/node/client"
 	"culvert/node/localapi"
 	"culvert/protocol"
@@ -28,7 +28,7 @@ func newJoinCmd() *cobra.Command {
 				return usagef("%v", err)
 			}
 			if !cmd.Flags().Changed("name") {
-				name = hostName()
+				name = node.HostName()
 			} else if err := protocol.CheckName(name); err != nil {
 				return usagef("--name: %v", err)
 			}
@@ -67,29 +67,4 @@ func showJoined(cmd *cobra.Command, m client.Membership, running bool) error {
 		_, err = fmt.Fprintln(cmd.ErrOrStderr(), "start the agent with: culvert run")
 	}
 	return err
-}
-
-// hostName is this computer's name in the letters that a node's name may have.
-func hostName() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = ""
-	}
-	return cleanName(host)
-}
-
-func cleanName(host string) string {
-	host, _, _ = strings.Cut(host, ".") // the rest names a network, which may change
-	clean := strings.Map(func(r rune) rune {
-		if protocol.CheckName("x"+string(r)) != nil {
-			return '-'
-		}
-		return r
-	}, host)
-	clean = strings.TrimLeft(clean, "-")
-	clean = clean[:min(len(clean), protocol.MaxName)]
-	if clean == "" {
-		return "node"
-	}
-	return clean
 }

@@ -3,8 +3,6 @@ package main
 import (
 	"testing"
 	"time"
-
-	"culvert/protocol"
 )
 
 func TestShowBytes(t *testing.T) {
@@ -25,22 +23,6 @@ func TestShowDuration(t *testing.T) {
 	} {
 		if got := showDuration(d); got != want {
 			t.Errorf("%v: %q, not %q", d, got, want)
-		}
-	}
-}
-
-func TestCleanName(t *testing.T) {
-	long := "a-very-long-host-name-that-somebody-has-made-up-for-a-computer-in-the-cellar"
-	for host, want := range map[string]string{
-		"desk-7": "desk-7", "desk-7.example.com": "desk-7", "": "node", "...": "node", "-x": "x", "büro 1": "b-ro-1", "日本": "node",
-		long: long[:protocol.MaxName],
-	} {
-		got := cleanName(host)
-		if got != want {
-			t.Errorf("%q: %q, not %q", host, got, want)
-		}
-		if err := protocol.CheckName(got); err != nil {
-			t.Errorf("%q: %v", host, err)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func FromTLS(c *tls.Conn) (Conn, error) {
 type Limits struct {
 	Flows    int // 16,384
 	Opening  int // flows whose device has not answered yet, 512
-	Buffered int // unread bytes of all flows, 64 MiB
+	Buffered int // unread bytes of all flows, 16 MiB
 	Bulk     int // flows with a connection of their own, 64
 }
 
@@ -56,7 +56,7 @@ func (l Limits) withDefaults() Limits {
 	for _, f := range []struct {
 		v *int
 		d int
-	}{{&l.Flows, 16384}, {&l.Opening, 512}, {&l.Buffered, 64 << 20}, {&l.Bulk, 64}} {
+	}{{&l.Flows, 16384}, {&l.Opening, 512}, {&l.Buffered, 16 << 20}, {&l.Bulk, 64}} {
 		if *f.v == 0 {
 			*f.v = f.d
 		}
