@@ -32,7 +32,7 @@ type probe struct {
 	out     endpoint.Outbox
 	seen    func(from netip.AddrPort, datagram []byte) // of every datagram that comes in; may be nil
 	sent    func(to netip.AddrPort, datagram []byte)   // of every datagram that goes out; may be nil
-	seq     uint64
+	pings   int                                        // sent by answers and not answered yet
 }
 
 // probe enrols a new identity over HTTPS.
