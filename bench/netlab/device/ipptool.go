@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"culvert/bench/netlab/lab"
@@ -24,6 +25,8 @@ const (
 var (
 	suiteFiles = []string{suiteEntry, "ipp-2.0.test", "ipp-1.1.test", "print-job.test"}
 	testBegins = regexp.MustCompile(`(?m)^\{$`)
+	testBody   = regexp.MustCompile(`(?ms)^\{$.*?^\}$`)
+	makesJob   = regexp.MustCompile(`(?m)^\s*OPERATION (Print-Job|Create-Job)\s*$`)
 	sampleName = regexp.MustCompile(`pwg-raster-samples-\S+\.pwg`)
 	verdict    = regexp.MustCompile(`(?m)^ {4}(\S.*?)\s*\[(PASS|FAIL|SKIP)\]$`)
 )
@@ -32,8 +35,8 @@ var (
 type Suite struct{ dir string }
 
 // PrepareSuite copies the test to dir with what Debian leaves out of it: the
-// raster samples, for which one page under all names does, and a pause before
-// each test, without which a job may meet the one before it.
+// raster samples, for which one page under all names does, and patience with a
+// printer that is still at the job before.
 func PrepareSuite(ctx context.Context, h *lab.Host, dir string) (*Suite, error) {
 	s := &Suite{dir: dir}
 	if err := s.render(ctx, h, "pdfwrite", s.Document()); err != nil {
@@ -53,12 +56,24 @@ func PrepareSuite(ctx context.Context, h *lab.Host, dir string) (*Suite, error) 
 				return nil, fmt.Errorf("raster sample: %w", err)
 			}
 		}
-		text = testBegins.ReplaceAll(text, []byte("{\n\tDELAY \"0.05,0.2\""))
+		text = patient(text)
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 			return nil, fmt.Errorf("conformance test: %w", err)
 		}
 	}
 	return s, nil
+}
+
+// patient puts a pause before each test, and has those that make a job ask
+// again while the printer is busy, as some of them do by themselves.
+func patient(text []byte) []byte {
+	text = testBegins.ReplaceAll(text, []byte("{\n\tDELAY \"0.05,0.2\""))
+	return testBody.ReplaceAllFunc(text, func(test []byte) []byte {
+		if !makesJob.Match(test) || bytes.Contains(test, []byte("server-error-busy")) {
+			return test
+		}
+		return slices.Concat(bytes.TrimSuffix(test, []byte("}")), []byte("\tSTATUS server-error-busy REPEAT-MATCH REPEAT-LIMIT 100\n}"))
+	})
 }
 
 // link gives a file one more name, once.

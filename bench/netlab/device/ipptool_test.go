@@ -17,6 +17,16 @@ const output = `"/work/ipp-everywhere.test":
 Summary: 3 tests, 1 passed, 1 failed, 1 skipped
 `
 
+func TestPatient(t *testing.T) {
+	const in = "{\n\tOPERATION Create-Job\n}\n{\n\tOPERATION Cancel-Job\n}\n{\n\tOPERATION Print-Job\n\tSTATUS server-error-busy REPEAT-MATCH\n}\n"
+	const want = "{\n\tDELAY \"0.05,0.2\"\n\tOPERATION Create-Job\n\tSTATUS server-error-busy REPEAT-MATCH REPEAT-LIMIT 100\n}\n" +
+		"{\n\tDELAY \"0.05,0.2\"\n\tOPERATION Cancel-Job\n}\n" +
+		"{\n\tDELAY \"0.05,0.2\"\n\tOPERATION Print-Job\n\tSTATUS server-error-busy REPEAT-MATCH\n}\n"
+	if got := string(patient([]byte(in))); got != want {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 func TestParseReport(t *testing.T) {
 	r := parseReport([]byte(output))
 	want := Report{
