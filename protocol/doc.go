@@ -137,6 +137,8 @@
 //   - A request whose signature is right and whose time is wrong is answered with a signed Pong, not longer than the request,
 //     limited by source prefix. Only an operator's Pong, to a message ID that is awaited, moves the reader's offset, and only to
 //     a time at which that operator's record holds. Nobody sets a system's clock.
+//   - A revoked node, and one of a banned domain, gets no answer but to GetRevocations, which is always asked in a signed message:
+//     it is told of what ends itself and of nothing else, so that it can say why and close its tunnels.
 //   - Every sending of a request has a fresh message ID; requests are idempotent, since an answer may be lost.
 //   - A hint or a cookie answers a message ID, or a session's index and counter, that its reader has really sent, or is ignored.
 //   - A new OpenSession with a timestamp before that of the sender's newest is dropped; a session opened by a peer is used for
