@@ -68,23 +68,20 @@ func (a *asking) answer(f forwardedAnswer) bool {
 }
 
 // Request implements tunnel.Signaler. The tunnel-node's homes are asked one after the other, each with a fresh request of the
-// same token, while answers to all of them count.
+// same token, while answers to all of them count. Where none of them reaches it, as when all were started anew, it is asked
+// where it says that it can be dialled.
 func (s signaler) Request(ctx context.Context, local protocol.ID, to tunnel.Target, req protocol.TunnelRequest) (protocol.TunnelOpened, protocol.Hash, error) {
 	m, ok := s.n.member(local.Domain())
 	if !ok {
 		return protocol.TunnelOpened{}, protocol.Hash{}, tunnel.ErrNoMembership
 	}
-	homes, err := s.homes(m, to)
-	if err != nil {
-		return protocol.TunnelOpened{}, protocol.Hash{}, err
-	}
+	homes, failure := s.homes(m, to)
 	payload, err := protocol.AppendPayload(nil, req)
 	if err != nil {
 		return protocol.TunnelOpened{}, protocol.Hash{}, err
 	}
 	target := protocol.Peer{ID: to.Node.ID, Signing: to.Node.Signing, Sealing: to.Node.Sealing}
 	answers := make(chan forwardedAnswer, 2*len(homes))
-	failure := errNotForwarded
 	for range 2 {
 		for _, home := range homes {
 			raw, err := s.n.ep.SealSigned(s.n.now(), local, target, req.Command(), payload)
@@ -108,11 +105,42 @@ func (s signaler) Request(ctx context.Context, local protocol.ID, to tunnel.Targ
 				failure = fmt.Errorf("the tunnel-node did not answer by way of %s", home.ID.Short())
 			}
 		}
+		if opened, err := s.ask(ctx, m, to, req); err == nil {
+			return opened, opened.Request, nil
+		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
 	return protocol.TunnelOpened{}, protocol.Hash{}, failure
+}
+
+// ask sends the request to the tunnel-node itself: a node's UDP port has the number of its TCP port.
+func (s signaler) ask(ctx context.Context, m *membership, to tunnel.Target, req protocol.TunnelRequest) (protocol.TunnelOpened, error) {
+	here, err := m.locations()
+	if err != nil {
+		return protocol.TunnelOpened{}, err
+	}
+	near := slices.ContainsFunc(to.Info.Locations, func(l protocol.Hash) bool { return slices.Contains(here, l) })
+	err = errNotForwarded
+	for _, c := range to.Info.Candidates {
+		a := c.Addr.AddrPort
+		if c.Protocol != protocol.TCP || !a.IsValid() || !s.n.isPublic(a.Addr()) && !(near && a.Addr().IsPrivate()) {
+			continue
+		}
+		inner, cancel := context.WithTimeout(ctx, forwardWait)
+		var v *protocol.Verified
+		v, err = m.call(inner, protocol.Peer{ID: to.Node.ID, Signing: to.Node.Signing, Sealing: to.Node.Sealing, Addr: a}, req)
+		cancel()
+		if err != nil {
+			continue
+		}
+		if v.Command != protocol.CmdTunnelOpened {
+			return protocol.TunnelOpened{}, fmt.Errorf("the tunnel-node answered %s", v.Command)
+		}
+		return protocol.ParsePayload[protocol.TunnelOpened](v.Payload)
+	}
+	return protocol.TunnelOpened{}, err
 }
 
 // homes are where the target says that it can be reached; super-nodes of the map only, those that failed lately last.

@@ -100,6 +100,29 @@ func TestOperatorStopped(t *testing.T) {
 	talk(t, kept.Local, d.name)
 }
 
+// Every super-node was started anew and does not know the tunnel-node's address yet: one that can be dialled is asked itself.
+func TestSuperNodesStartedAnew(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, "acme")
+	supers := []*agent{m.super("super-1", "acme"), m.super("super-2", "acme")}
+	d := newDevice(t, "printer")
+	at := m.agent("workshop", "acme", consents(d))
+	user := m.agent("desk", "acme", func(c *config.Config) { c.Tunnel = false })
+	m.device(at, d)
+	user.sees(d.name)
+	for _, s := range supers {
+		m.announced(s, at)
+	}
+	m.stop()
+	for _, s := range supers {
+		s.stop()
+		s.start()
+		s.serving()
+	}
+	tun := must[client.Tunnel](t)(user.open(client.OpenRequest{Device: d.name, Port: d.portText(), Route: "direct"}))
+	talk(t, tun.Local, d.name)
+}
+
 // lookAndOpen looks a device up, without what the agent remembers, and opens a new tunnel to it.
 func lookAndOpen(t *testing.T, a *agent, d *device) {
 	t.Helper()
