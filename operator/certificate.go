@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -10,9 +11,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -52,6 +56,29 @@ func (a *Authority) makeCertificates(tx *sqlite.Tx, until time.Time) error {
 		return err
 	}
 	return tx.SetSetting(settingOperatorCert, caDER)
+}
+
+// CAFile is the root's certificate as PEM, in the operator's directory: what programs other than culvert verify its HTTPS by.
+const CAFile = "ca.pem"
+
+func (a *Authority) writeCA(ctx context.Context, dir string) error {
+	var der []byte
+	err := a.db.View(ctx, func(tx *sqlite.Tx) (err error) {
+		der, err = tx.Setting(settingRootCert)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("root certificate: %w", err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	path := filepath.Join(dir, CAFile)
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
+		return nil
+	}
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		return fmt.Errorf("root certificate: %w", err)
+	}
+	return nil
 }
 
 func ed25519Public(s crypto.Signer) ed25519.PublicKey { return s.Public().(ed25519.PublicKey) }

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"crypto/x509"
 	"errors"
 	"os"
 	"path/filepath"
@@ -202,5 +203,41 @@ func TestAnnounceWithTheRootIsInTheRecord(t *testing.T) {
 	}
 	if m := worldMap(t, o); len(m.Members()) != 1 || m.Members()[0].Peer.ID != o.id {
 		t.Errorf("map %v", m.Members())
+	}
+}
+
+// ca.pem is what curl and the like verify the HTTPS server by.
+func TestCAFileVerifiesTheServer(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Init(t.Context(), dir, InitOptions{Name: "test", Advertise: "127.0.0.1:7743"}); err != nil {
+		t.Fatal(err)
+	}
+	o, err := Open(t.Context(), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	text, err := os.ReadFile(filepath.Join(dir, CAFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		t.Fatal("no certificate in it")
+	}
+	c, err := o.newLeaf(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	between := x509.NewCertPool()
+	for _, der := range c.Certificate[1:] {
+		p, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		between.AddCert(p)
+	}
+	if _, err := c.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, DNSName: "127.0.0.1"}); err != nil {
+		t.Error(err)
 	}
 }

@@ -87,6 +87,9 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Operator, err error)
 	if err := a.db.Update(ctx, o.load); err != nil {
 		return nil, err
 	}
+	if err := a.writeCA(ctx, dir); err != nil {
+		return nil, err
+	}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	return o, nil
 }
