@@ -22,7 +22,7 @@ import (
 // One daemon in a hundred domains of one operator opens a device in each, and nothing of one domain is to be seen in another.
 // Not parallel: it has enough to do by itself.
 func TestHundredDomains(t *testing.T) {
-	const domains = 100
+	const domains = manyDomains
 	m := newMesh(t)
 	names := make([]string, domains)
 	devices := make([]*device, domains)
