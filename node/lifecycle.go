@@ -102,7 +102,7 @@ func (m *membership) call(ctx context.Context, to protocol.Peer, p protocol.Payl
 	return (&caller{m.node, m.id()}).Call(ctx, to, p)
 }
 
-// state is what the membership is good for now.
+// state says what the membership is good for at a time.
 func (m *membership) state(now time.Time) string {
 	switch {
 	case m.mesh.isRevoked(protocol.NewID(m.domain, protocol.Hash{})):

@@ -309,12 +309,6 @@ func (m *Manager) ownCandidates(publicOnly bool) []protocol.Candidate {
 	var l []protocol.Candidate
 	if m.cfg.Candidates != nil {
 		l = m.cfg.Candidates()
-	} else if m.cfg.Port != 0 {
-		var reachable []netip.AddrPort
-		if m.cfg.Reachable != nil {
-			reachable = m.cfg.Reachable()
-		}
-		l = Candidates(m.cfg.Locator.Own(), m.cfg.Port, reachable)
 	}
 	if publicOnly {
 		l = slices.DeleteFunc(l, func(c protocol.Candidate) bool { return !m.cfg.Public(c.Addr.Addr()) })

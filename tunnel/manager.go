@@ -43,10 +43,7 @@ type Config struct {
 	Rand    io.Reader              // crypto/rand
 	Revoked func(protocol.ID) bool // node revoked or its domain banned; nil: none
 	Routes  []Route                // that this node takes; all
-	Port    uint16                 // on which node listens for links; 0: none is offered
-	// Reachable are addresses at which others have reached this node's TCP port, beyond its interfaces' public ones.
-	Reachable func() []netip.AddrPort
-	// Candidates replaces both: where this node's TCP port may be dialled, best first.
+	// Candidates are where this node's TCP port may be dialled, best first; nil: nowhere.
 	Candidates func() []protocol.Candidate
 	// Public tells addresses for the direct route from those of a location; Public.
 	Public func(netip.Addr) bool

@@ -117,6 +117,8 @@ func (w *world) certify(p *key.Pair, d protocol.Domain, sequence uint64, lasts t
 	return n
 }
 
+func (a *agent) candidates() []protocol.Candidate { return Candidates(a.Own(), 7700, nil) }
+
 type agentOption func(*agent, *Config, *Identity)
 
 // agent starts a node in a domain with interface addresses; the location is the first byte of place.
@@ -124,7 +126,7 @@ func (w *world) agent(d protocol.Domain, place byte, own []netip.Prefix, opts ..
 	p := w.pair()
 	a := &agent{w: w, pair: p, node: w.certify(p, d, 1, time.Hour, "office"), place: protocol.Hash{place}, own: own,
 		macs: map[[6]byte]netip.Addr{}}
-	cfg := Config{Resolver: a, Locator: a, Signaler: a, Port: 7700, DialNode: w.dial, DialDevice: w.dial, Revoked: w.isRevoked}
+	cfg := Config{Resolver: a, Locator: a, Signaler: a, Candidates: a.candidates, DialNode: w.dial, DialDevice: w.dial, Revoked: w.isRevoked}
 	id := Identity{Key: p.Signing, Node: a.node, Trust: w.trust, Serve: true}
 	for _, o := range opts {
 		o(a, &cfg, &id)

@@ -73,7 +73,7 @@ func newMesh(t testing.TB, domains ...string) *mesh {
 
 func (m *mesh) opDir() string { return filepath.Join(m.dir, "operator") }
 
-// freePort is a number that is free on UDP and TCP for now.
+// freePort is a number that is free on UDP and TCP.
 func freePort(t testing.TB) uint16 {
 	t.Helper()
 	for range 100 {
