@@ -315,6 +315,7 @@ func TestStoreOutcomes(t *testing.T) {
 		{"one liar says refused", []protocol.Payload{quota, ok, ok, nil}, nil, -1, 0},
 		{"all dead, the operator keeps it", []protocol.Payload{nil, nil, nil, ok}, nil, 4, 1},
 		{"all dead", []protocol.Payload{nil, nil, nil, nil}, dht.ErrUnreachable, 4, 1},
+		{"one refuses, two are dead, the operator keeps it", []protocol.Payload{quota, nil, nil, ok}, nil, 4, 1},
 		{"one of three", []protocol.Payload{ok, nil, nil, nil}, dht.ErrUnreachable, 4, 1},
 	} {
 		ms := supers(w, len(c.answers)-1)

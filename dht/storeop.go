@@ -159,11 +159,11 @@ func (s *StoreOp) proceed(now time.Time) []Action {
 			})
 		case s.refresh && !s.refreshed:
 			return nil
-		case !s.refresh && len(s.refused) == 0:
+		case !s.refresh && len(s.refused) < writeQuorum: // one word is not the range's
 			s.refresh = true
 			s.w.deadline = now.Add(time.Hour)
 			return []Action{{Kind: ActRefresh}}
-		case !s.operators && len(s.refused) == 0 && len(s.cfg.Placed) > 0:
+		case !s.operators && len(s.refused) < writeQuorum && len(s.cfg.Placed) > 0:
 			s.operators = true
 			s.w.queue = s.w.unasked(s.cfg.Operators)
 		default:
