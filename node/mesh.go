@@ -149,8 +149,18 @@ func (s *mesh) hasSuperNodes() bool {
 // contacts are the operators' message addresses.
 func (s *mesh) contacts() []protocol.Peer {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.operators
+	l := slices.Clone(s.operators)
+	s.mu.RUnlock()
+	// What the chain itself says comes after what the operator last told: an operator may have been added since.
+	for _, o := range s.trust.Operators() {
+		for _, a := range o.Addresses {
+			p := protocol.Peer{ID: o.ID, Signing: o.Signing, Sealing: o.Sealing, Addr: a.AddrPort}
+			if a.IsValid() && !slices.Contains(l, p) {
+				l = append(l, p)
+			}
+		}
+	}
+	return l
 }
 
 // member is a super-node of the current map.
