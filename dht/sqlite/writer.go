@@ -282,7 +282,10 @@ func (s *Store) NextSequence(ctx context.Context, t protocol.Table, owner protoc
 	err := s.do(ctx, &request{work: func(g *group) error {
 		return g.tx.Stmt(g.stmt.sequenceNext).QueryRow(int64(t), owner[:], int64(floor)).Scan(&n)
 	}})
-	return uint64(n), err
+	if err != nil {
+		return 0, err // n is the writer's: it may still be at it when the caller no longer waits
+	}
+	return uint64(n), nil
 }
 
 // SetSetting implements dht.Store.
