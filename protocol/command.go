@@ -41,8 +41,10 @@ const (
 	CmdPartitionTransferred   Command = 33
 	CmdBusy                   Command = 34
 	CmdWrongRange             Command = 35
+	CmdProbeReach             Command = 36
+	CmdReachProbed            Command = 37
 	// CmdEnd is one past the last command.
-	CmdEnd Command = 36
+	CmdEnd Command = 38
 )
 
 var commandNames = [CmdEnd]string{
@@ -51,6 +53,7 @@ var commandNames = [CmdEnd]string{
 	"GetTunnelNodes", "TunnelNodes", "GetEndDevices", "EndDevices", "GetRevocations", "Revocations", "Put", "Stored",
 	"TunnelRequest", "TunnelOpened", "ForwardedTunnelRequest", "ForwardedTunnelOpened", "RelayJoin", "Digest",
 	"Digests", "Repair", "Repaired", "TransferPartition", "PartitionTransferred", "Busy", "WrongRange",
+	"ProbeReach", "ReachProbed",
 }
 
 // String is the command's name in the requirements.

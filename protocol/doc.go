@@ -93,6 +93,11 @@
 //	 4      8  index      as in the sealed message
 //	12      8  counter    as in the sealed message
 //
+// # Reach probe (first byte 9): 20 bytes, what a super-node sends to show that it can reach who asked it by ProbeReach
+//
+//	0      4  9, 1, 0, 0
+//	4     16  nonce      as in ProbeReach
+//
 // # Record: 174 to 896 bytes, stored, served and passed on as signed
 //
 //	  0     1  version    1

@@ -61,8 +61,8 @@ func messages(t testing.TB) []Payload {
 		GetEndDevices{sampleID(7, 8), sampleID(7, 9)}, EndDevices{list},
 		GetRevocations{70000}, Revocations{list},
 		Put{sampleID(7, 10), rec, true}, Stored{StatusQuota, 3, 1 << 40},
-		TunnelRequest{sampleID(7, 11), 631, TCP, cands, Hash(pattern(12, 32)), sampleID(8, 13), addr4},
-		TunnelOpened{StatusNotAllowed, cands, Hash(pattern(14, 32))},
+		TunnelRequest{sampleID(7, 11), 631, TCP, cands, Hash(pattern(12, 32)), sampleID(8, 13), addr4, Punch{true, MappingSequential, 300}},
+		TunnelOpened{StatusNotAllowed, cands, Hash(pattern(14, 32)), Punch{true, MappingRandom, 0}},
 		ForwardedTunnelRequest{sampleID(7, 15), pattern(1, 300), rec, pattern(2, 40)},
 		ForwardedTunnelOpened{StatusUnreachable, pattern(3, 300), pattern(4, 40), rec},
 		RelayJoin{Hash(pattern(16, 32)), sampleID(7, 17), rec},
@@ -71,6 +71,7 @@ func messages(t testing.TB) []Payload {
 		Repair{TableNode, 5, 600, sampleID(7, 19)}, Repaired{list},
 		TransferPartition{255}, PartitionTransferred{256},
 		Busy{1500}, WrongRange{65536},
+		ProbeReach{addr4, UDP, true, [16]byte(pattern(20, 16))}, ReachProbed{StatusUnreachable},
 	}
 }
 
@@ -151,6 +152,7 @@ var parsers = map[Command]func([]byte) (Payload, error){
 	CmdRepair: wrap(ParsePayload[Repair]), CmdRepaired: list(func(l RecordList) Payload { return Repaired{l} }),
 	CmdTransferPartition: wrap(ParsePayload[TransferPartition]), CmdPartitionTransferred: wrap(ParsePayload[PartitionTransferred]),
 	CmdBusy: wrap(ParsePayload[Busy]), CmdWrongRange: wrap(ParsePayload[WrongRange]),
+	CmdProbeReach: wrap(ParsePayload[ProbeReach]), CmdReachProbed: wrap(ParsePayload[ReachProbed]),
 }
 
 func wrap[P Payload](f func([]byte) (P, error)) func([]byte) (Payload, error) {

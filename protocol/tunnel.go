@@ -10,6 +10,24 @@ type TunnelRequest struct {
 	Token      Hash        // names the pair at the relay; minted by the requester, used once
 	Relay      ID          // super-node at which to meet, zero for none
 	RelayAddr  Addr
+	Punch      Punch // the requester's part of a meeting by UDP, over Candidates of that protocol
+}
+
+// Mapping is how a NAT maps the flows of one socket to outside ports, in the words of RFC 4787.
+type Mapping byte
+
+const (
+	MappingUnknown     Mapping = 0
+	MappingIndependent Mapping = 1 // one port whatever the destination; also where nothing is translated
+	MappingSequential  Mapping = 2 // another port for each destination, in steps that can be foreseen
+	MappingRandom      Mapping = 3 // another port for each destination
+)
+
+// Punch is what one side tells the other about its NAT before both send through it. The zero value: no meeting by UDP.
+type Punch struct {
+	Wanted  bool
+	Mapping Mapping
+	Step    uint16 // MappingSequential: how far the next flow's port is from the last one's; candidates show the last one's
 }
 
 // TunnelOpened answers TunnelRequest.
@@ -17,6 +35,7 @@ type TunnelOpened struct {
 	Status     Status
 	Candidates []Candidate // where the tunnel-node may be dialled
 	Request    Hash        // SHA-256 of the TunnelRequest message answered
+	Punch      Punch       // the tunnel-node's part
 }
 
 // ForwardedTunnelRequest hands a TunnelRequest to a tunnel-node through a home super-node: the requester sends it with an
@@ -62,15 +81,22 @@ func (RelayJoin) Command() Command { return CmdRelayJoin }
 const maxCandidatesRead = 2 * MaxCandidates
 
 func (m *TunnelRequest) parse(r *reader) {
-	r.array(7)
+	r.array(8)
 	m.Device, m.Port, m.Protocol = r.id(), uint16(r.below(0xffff)), Transport(r.byte())
 	m.Candidates = r.candidates()
-	m.Token, m.Relay, m.RelayAddr = r.hash(), r.id(), r.addr()
+	m.Token, m.Relay, m.RelayAddr, m.Punch = r.hash(), r.id(), r.addr(), r.punch()
 }
 
 func (m *TunnelOpened) parse(r *reader) {
-	r.array(3)
-	m.Status, m.Candidates, m.Request = Status(r.byte()), r.candidates(), r.hash()
+	r.array(4)
+	m.Status, m.Candidates, m.Request, m.Punch = Status(r.byte()), r.candidates(), r.hash(), r.punch()
+}
+
+func (r *reader) punch() (p Punch) {
+	extra := r.inner(3)
+	p.Wanted, p.Mapping, p.Step = r.bool(), Mapping(r.byte()), uint16(r.below(0xffff))
+	r.close(extra)
+	return p
 }
 
 func (r *reader) candidates() (l []Candidate) {

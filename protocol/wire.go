@@ -14,6 +14,8 @@ const (
 	TypeSealed byte = 5
 	TypeCookie byte = 6
 	TypeHint   byte = 7
+	TypePunch  byte = 8 // see punch.go
+	TypeProbe  byte = 9 // see reach.go
 )
 
 const (

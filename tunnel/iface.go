@@ -75,11 +75,13 @@ type Route string
 const (
 	LAN     Route = "lan"
 	Direct  Route = "direct"
+	Mapped  Route = "mapped"
+	Punched Route = "punched"
 	Relayed Route = "relayed"
 )
 
 // Routes are all routes, best first.
-func Routes() []Route { return []Route{LAN, Direct, Relayed} }
+func Routes() []Route { return []Route{LAN, Direct, Mapped, Punched, Relayed} }
 
 // rank orders routes, the best lowest.
 func (r Route) rank() int {

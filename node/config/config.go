@@ -65,7 +65,7 @@ type Consent struct {
 }
 
 // RouteNames returns the routes that this version knows, best first.
-func RouteNames() []string { return []string{"lan", "direct", "relayed"} }
+func RouteNames() []string { return []string{"lan", "direct", "mapped", "punched", "relayed"} }
 
 // Default returns the configuration of a node on which nobody has set anything.
 func Default() Config {

@@ -155,7 +155,7 @@ func TestStrictBodies(t *testing.T) {
 		`{"device":"pri\u0000nter","port":"631"}`:                                           "is not a name",
 		`{"device":"` + strings.Repeat("d", 256) + `","port":"631"}`:                        "is not a name",
 		`{"device":"printer@acme","port":"65536"}`:                                          "is not a port",
-		`{"device":"printer@acme","port":"631","route":"punched"}`:                          "there is no route",
+		`{"device":"printer@acme","port":"631","route":"teleport"}`:                         "there is no route",
 		`{"device":"printer@acme","port":"631","local":"0.0.0.0:9100"}`:                     "not a loopback address",
 		`{"device":"printer@acme","port":"631","local":"192.0.2.1:9100"}`:                   "not a loopback address",
 		`{"device":"printer@acme","port":"631","local":"127.0.0.1:99999"}`:                  "not a loopback address",

@@ -88,7 +88,7 @@ type Tunnel struct {
 	Domain       string    `json:"domain"`
 	Port         string    `json:"port"`        // "631", "161/udp"
 	Local        string    `json:"local"`       // HOST:PORT to connect to
-	Route        string    `json:"route"`       // in use now: lan, direct, relayed
+	Route        string    `json:"route"`       // in use now: lan, direct, mapped, punched, relayed
 	TunnelNode   string    `json:"tunnel_node"` // ID of the node at the device's end
 	Relay        string    `json:"relay,omitempty"`
 	Persist      bool      `json:"persist"` // the same local port again after a restart

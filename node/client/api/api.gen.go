@@ -227,7 +227,7 @@ type OpenRequest struct {
 	// Port As 631 or 161/udp.
 	Port string `json:"port"`
 
-	// Route Only this route: lan, direct, relayed.
+	// Route Only this route: lan, direct, mapped, punched, relayed.
 	Route string `json:"route,omitempty,omitzero"`
 }
 
@@ -311,7 +311,7 @@ type Tunnel struct {
 	// Relay ID of the super-node that relays.
 	Relay string `json:"relay,omitempty,omitzero"`
 
-	// Route In use now: lan, direct, relayed.
+	// Route In use now: lan, direct, mapped, punched, relayed.
 	Route string `json:"route"`
 
 	// State up, down.
