@@ -152,7 +152,7 @@ func TestTwoOfMany(t *testing.T) {
 			for _, a := range r.agents {
 				asks += a.asks
 			}
-			if most := (Standby*60+n*3)*Keepers + 60; asks > most // the second keeper watches the first {
+			if most := (Standby*60+n*3)*Keepers + 60; asks > most { // the second keeper watches the first
 				t.Errorf("%d questions a minute on a LAN of %d, want at most %d", asks, n, most)
 			}
 		})
