@@ -185,7 +185,8 @@ func (l *Lookup) take(now time.Time, g *answer, list protocol.RecordList) bool {
 	if len(g.records) > maxListed || len(g.raws) > maxListed || bad > 0 && len(g.records) == 0 && list.Next.IsZero() {
 		return false
 	}
-	if !list.Next.IsZero() {
+	enough := l.cfg.Target.Most > 0 && len(g.records) >= l.cfg.Target.Most
+	if !list.Next.IsZero() && !enough {
 		forward := list.Next.Compare(g.after) > 0
 		if l.cfg.Target.Kind == FindRevocations {
 			forward = len(list.Records) > 0

@@ -24,6 +24,7 @@ type Target struct {
 	Kind  TargetKind
 	Key   protocol.ID
 	Since uint64
+	Most  int // of a list: so many records, in order of owner, are enough; 0 for all
 }
 
 func (t Target) table() protocol.Table {

@@ -109,10 +109,14 @@ func (m *membership) nodeInfo() (protocol.NodeInfoValue, error) {
 	_, name := m.names()
 	v := protocol.NodeInfoValue{
 		Name: name, Tunnel: m.node.cfg.Settings.Tunnel, Candidates: m.node.candidates(),
-		Homes: m.homes.ids(), Version: m.node.cfg.Version,
+		Version: m.node.cfg.Version,
 	}
-	v.Homes = v.Homes[:min(len(v.Homes), protocol.MaxHomes)]
+	if m.keeps() {
+		v.Homes = m.homes.ids()
+		v.Homes = v.Homes[:min(len(v.Homes), protocol.MaxHomes)]
+	}
 	locations, err := m.locations()
+	locations = slices.DeleteFunc(locations, func(l protocol.Hash) bool { return !m.announced(l) })
 	v.Locations = locations[:min(len(locations), protocol.MaxLocations)]
 	if len(v.Version) > 32 {
 		v.Version = v.Version[:32]

@@ -55,10 +55,11 @@ func (h *homes) snapshot() []home {
 // homesLoop chooses homes and pings them, at intervals and when the map changes. Nodes without the tunnel role ping too: it is
 // how they know what is reachable.
 func (m *membership) homesLoop(ctx context.Context) {
-	t := time.NewTicker(pingInterval)
+	t := time.NewTimer(pingInterval)
 	defer t.Stop()
 	for {
 		m.tendHomes(ctx)
+		t.Reset(m.homesInterval())
 		select {
 		case <-ctx.Done():
 			return
@@ -66,6 +67,17 @@ func (m *membership) homesLoop(ctx context.Context) {
 		case <-m.homesNow:
 		}
 	}
+}
+
+// silentInterval is how often a node looks after its homes that is not to be asked from outside: often enough to know whom it
+// could reach, and that it could.
+const silentInterval = 5 * time.Minute
+
+func (m *membership) homesInterval() time.Duration {
+	if !m.node.cfg.Settings.Tunnel || !m.keeps() {
+		return silentInterval
+	}
+	return pingInterval
 }
 
 func (m *membership) tendHomes(ctx context.Context) {

@@ -58,6 +58,7 @@ func (m *membership) start() {
 	m.tasks.start(m.renewLoop)
 	if m.node.cfg.Settings.Tunnel {
 		m.tasks.start(m.announceLoop)
+		m.tasks.start(m.keeperLoop)
 	}
 }
 

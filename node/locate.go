@@ -120,6 +120,7 @@ func (n *Node) watchLoop(ctx context.Context) {
 			n.finder.Reset()
 			for _, m := range n.members() {
 				m.touch()
+				m.moved()
 			}
 			n.log.Info("networks of this machine", "gateways", len(c.Gateways))
 		}

@@ -33,11 +33,14 @@ type membership struct {
 	refreshNow  chan struct{}
 	askNow      chan struct{} // for revocations
 	homesNow    chan struct{}
+	movedNow    chan struct{} // this machine is in another network
 	renewNow    chan struct{}
 	renewWanted atomic.Bool
 
 	// homes are the super-nodes that this node keeps in contact with; see homes.go.
 	homes homes
+	// keeping says whether this node holds bindings at all; see keeper.go.
+	keeping keeping
 	// told is what the mesh was last told; see announce.go.
 	told told
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -232,6 +233,10 @@ func (m *membership) list(ctx context.Context, refresh bool) ([]tunnel.Device, e
 	return l, nil
 }
 
+// mostAnnounced is how many tunnel-nodes of a location are looked at: more than keepers and standby, so that also those are
+// found that announce themselves because they alone may serve a device.
+const mostAnnounced = 48
+
 // TunnelNodes implements tunnel.Resolver: the node on which the device runs, or the tunnel-nodes at its locations.
 func (r resolver) TunnelNodes(ctx context.Context, d tunnel.Device) ([]tunnel.Target, error) {
 	m, ok := r.n.member(d.ID.Domain())
@@ -249,7 +254,7 @@ func (r resolver) TunnelNodes(ctx context.Context, d tunnel.Device) ([]tunnel.Ta
 		asks = append(asks, dht.Target{Kind: dht.FindNodeInfo, Key: d.Value.Node})
 	}
 	for _, l := range d.Value.Locations {
-		asks = append(asks, dht.Target{Kind: dht.FindTunnelNodes, Key: protocol.NewID(m.domain, secrets.LocationKey(l))})
+		asks = append(asks, dht.Target{Kind: dht.FindTunnelNodes, Key: protocol.NewID(m.domain, secrets.LocationKey(l)), Most: mostAnnounced})
 	}
 	type result struct {
 		targets []tunnel.Target
@@ -280,6 +285,8 @@ func (r resolver) TunnelNodes(ctx context.Context, d tunnel.Device) ([]tunnel.Ta
 	if len(all) == 0 && failed != nil {
 		return nil, failed
 	}
+	// Who holds bindings can be asked from everywhere; the others only from their own LAN.
+	slices.SortStableFunc(all, func(a, b tunnel.Target) int { return cmp.Compare(min(len(b.Info.Homes), 1), min(len(a.Info.Homes), 1)) })
 	return all, nil
 }
 

@@ -207,6 +207,9 @@ func (m *Machine) decide(now time.Time) Actions {
 			m.until = time.Time{}
 		}
 	case !m.waits(first):
+		if soon := now.Add(lookAgain + m.spare); !m.keep && soon.Before(m.look) {
+			m.look = soon // others may have stepped in at the same time
+		}
 		m.keep, m.until = true, time.Time{}
 	}
 	if !now.Before(m.look) {
