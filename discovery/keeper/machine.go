@@ -20,7 +20,9 @@ const (
 	watchEvery = time.Second
 	farEvery   = 30 * time.Second
 	deadEvery  = 15 * time.Second // one that was silent may be back
+	lookFirst  = 5 * time.Second  // three times as long after each reading, up to:
 	lookEvery  = 5 * time.Minute  // the list, like the announcements
+	lookFar    = 15 * time.Minute // for the silent, who hear the keepers anyway
 	lookAgain  = 30 * time.Second // after somebody died
 	misses     = 2                // unanswered questions in a row that make one dead
 	overlap    = 5 * time.Second  // of bindings, when one steps back
@@ -61,9 +63,10 @@ type Machine struct {
 	self  protocol.ID
 	spare time.Duration // up to a second or so, drawn from the ID, so that a fleet that started together does not ask together
 
-	lower   []*peer   // seen with lower IDs, lowest first
-	look    time.Time // when to read the list
-	looking bool      // it is being read
+	lower   []*peer       // seen with lower IDs, lowest first
+	look    time.Time     // when to read the list
+	looking bool          // it is being read
+	pause   time.Duration // until it is read again: short at first, while others start too
 	keep    bool
 	until   time.Time // bindings are held until then although two others keep
 }
@@ -80,7 +83,7 @@ type peer struct {
 // New makes the machine of a node that keeps until it has heard two others.
 func New(self protocol.ID) *Machine {
 	h := self.Hash()
-	return &Machine{self: self, spare: time.Duration(binary.BigEndian.Uint16(h[30:])) * time.Microsecond * 10, keep: true}
+	return &Machine{self: self, spare: time.Duration(binary.BigEndian.Uint16(h[30:])) * time.Microsecond * 10, keep: true, pause: lookFirst}
 }
 
 // Step takes one event.
@@ -128,7 +131,12 @@ func (m *Machine) take(now time.Time, ids []protocol.ID) {
 	slices.SortFunc(lower, func(a, b *peer) int { return a.id.Compare(b.id) })
 	m.lower = lower[:min(len(lower), Most)]
 	m.looking = false
-	m.look = now.Add(lookEvery + m.spare*100)
+	most := lookEvery
+	if m.far() {
+		most = lookFar
+	}
+	m.pause = min(3*m.pause, most)
+	m.look = now.Add(m.pause + m.spare*10)
 	if m.keep && slices.ContainsFunc(m.lower, func(p *peer) bool { return p.dead }) {
 		m.look = now.Add(lookAgain + m.spare) // until the dead are off it, others step in whose IDs may be lower
 	}
@@ -208,7 +216,7 @@ func (m *Machine) decide(now time.Time) Actions {
 		}
 	case !m.waits(first):
 		if soon := now.Add(lookAgain + m.spare); !m.keep && soon.Before(m.look) {
-			m.look = soon // others may have stepped in at the same time
+			m.look, m.pause = soon, lookFirst // others may have stepped in at the same time
 		}
 		m.keep, m.until = true, time.Time{}
 	}
