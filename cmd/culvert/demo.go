@@ -22,23 +22,31 @@ const demoLimit = 85 * time.Second
 
 func newDemoCmd() *cobra.Command {
 	var device string
+	var nat bool
 	cmd := &cobra.Command{
-		Use:   "demo [--device HOST:PORT]",
+		Use:   "demo [--device HOST:PORT | --nat]",
 		Short: "Run a whole mesh on this machine and print through it; ends by itself",
 		Long: "demo starts an operator-node, two super-nodes, a tunnel-node, a user-node and a node of another company as\n" +
 			"processes of their own, on free ports of 127.0.0.1, and sends a print job through a tunnel, first by the best\n" +
-			"route and then relayed. Nothing is left behind. With --device it reaches your own device, from this machine.",
+			"route and then relayed. Nothing is left behind. With --device it reaches your own device, from this machine.\n" +
+			"With --nat the nodes stand behind real NATs instead, in network namespaces of their own (Linux; needs no root).",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// Also where the terminal is closed, or the reader of a pipe is gone: the nodes are not to outlive the demo.
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 			defer stop()
-			ctx, cancel := context.WithTimeout(ctx, demoLimit)
+			limit := demoLimit
+			if nat {
+				limit = demoNATLimit
+			}
+			ctx, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
-			return runDemo(ctx, cmd.OutOrStdout(), device)
+			return runDemo(ctx, cmd.OutOrStdout(), device, nat)
 		},
 	}
+	cmd.Flags().BoolVar(&nat, "nat", false, "between real NATs, in network namespaces of this demo's own")
 	cmd.Flags().StringVar(&device, "device", "", "your own device instead of the built-in one, e.g. 192.168.1.50:9100")
+	cmd.MarkFlagsMutuallyExclusive("device", "nat")
 	return cmd
 }
 
@@ -49,10 +57,11 @@ type demo struct {
 	bin   string
 	began time.Time
 	procs []*demoProcess
-	names map[string]string // of nodes, by ID
+	names map[string]string          // of nodes, by ID
+	in    func(node string) []string // how a command is run on a node's computer; nil: here
 }
 
-func runDemo(ctx context.Context, out io.Writer, device string) (err error) {
+func runDemo(ctx context.Context, out io.Writer, device string, nat bool) (err error) {
 	var own netip.AddrPort
 	if device != "" {
 		addr, err := net.ResolveTCPAddr("tcp", device)
@@ -78,11 +87,15 @@ func runDemo(ctx context.Context, out io.Writer, device string) (err error) {
 		if e := os.RemoveAll(dir); e != nil && err == nil {
 			err = e
 		}
-		if err == nil || errors.Is(err, context.Canceled) {
+		if (err == nil || errors.Is(err, context.Canceled)) && (!nat || natInside()) {
 			d.say("done", "every process stopped and every file removed")
 		}
 	}()
-	if err := d.story(ctx, own); err != nil {
+	tell := func() error { return d.story(ctx, own) }
+	if nat {
+		tell = func() error { return runDemoNAT(ctx, d) }
+	}
+	if err := tell(); err != nil {
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			return context.Canceled
 		}

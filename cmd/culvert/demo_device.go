@@ -33,11 +33,28 @@ func (d *demo) startDevice(own netip.AddrPort) (*demoDevice, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.say("device", "a small built-in printer listens on %s", l.Addr())
+	return serveDevice(l), nil
+}
+
+// listenIn runs the built-in printer on one of the network's hosts.
+func (d *demo) listenIn(n *demoNet, host string) (*demoDevice, error) {
+	var l net.Listener
+	err := n.inside(host, func() (err error) {
+		l, err = net.Listen("tcp4", ":9100")
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", host, err)
+	}
+	return serveDevice(l), nil
+}
+
+func serveDevice(l net.Listener) *demoDevice {
 	dev := &demoDevice{addr: l.Addr().(*net.TCPAddr).AddrPort(), l: l}
 	dev.wg.Add(1)
 	go dev.serve()
-	d.say("device", "a small built-in printer listens on %s", dev.addr)
-	return dev, nil
+	return dev
 }
 
 func (dev *demoDevice) serve() {

@@ -40,9 +40,8 @@ func (d *demo) start(name string, args ...string) (*demoProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &demoProcess{name: name, cmd: exec.Command(d.bin, args...), log: log, done: make(chan error, 1)}
+	p := &demoProcess{name: name, cmd: d.command(context.Background(), name, args), log: log, done: make(chan error, 1)}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.Env = demoEnv()
 	detach(p.cmd)
 	if err := p.cmd.Start(); err != nil {
 		log.Close()
@@ -51,6 +50,17 @@ func (d *demo) start(name string, args ...string) (*demoProcess, error) {
 	go func() { p.done <- p.cmd.Wait() }()
 	d.procs = append(d.procs, p)
 	return p, nil
+}
+
+// command is this program on a node's computer.
+func (d *demo) command(ctx context.Context, name string, args []string) *exec.Cmd {
+	args = append([]string{d.bin}, args...)
+	if d.in != nil {
+		args = append(d.in(name), args...)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env = demoEnv()
+	return cmd
 }
 
 // demoEnv is the environment without what would steer the demo's nodes elsewhere.
@@ -68,13 +78,14 @@ func demoEnv() []string {
 func (d *demo) run(ctx context.Context, name string, args ...string) (stdout string, err error) {
 	args = append(args, "--data", d.data(name))
 	d.showCommand(args)
-	return d.quiet(ctx, args...)
+	return d.quiet(ctx, name, args...)
 }
 
-func (d *demo) quiet(ctx context.Context, args ...string) (string, error) {
+// quiet is run for commands that are not shown, or shown already.
+func (d *demo) quiet(ctx context.Context, name string, args ...string) (string, error) {
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, d.bin, args...)
-	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &errs, demoEnv()
+	cmd := d.command(ctx, name, args)
+	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
 		return out.String(), fmt.Errorf("%s", strings.TrimSpace(errs.String()+" ("+err.Error()+")"))
 	}
@@ -84,7 +95,7 @@ func (d *demo) quiet(ctx context.Context, args ...string) (string, error) {
 // untilReady asks a node for its status until ready says yes.
 func (d *demo) untilReady(ctx context.Context, p *demoProcess, ready func(localapi.Status) bool) error {
 	err := d.until(ctx, p, func() bool {
-		s, err := d.quiet(ctx, "status", "--json", "--data", d.data(p.name))
+		s, err := d.quiet(ctx, p.name, "status", "--json", "--data", d.data(p.name))
 		if err != nil {
 			return false
 		}

@@ -150,7 +150,7 @@ func (d *demo) registerDevice(ctx context.Context, dev *demoDevice, tunnelNode s
 	d.showCommand(args)
 	var failed error
 	if err := d.until(ctx, nil, func() bool {
-		_, failed = d.quiet(ctx, args...)
+		_, failed = d.quiet(ctx, "operator", args...)
 		return failed == nil || !dev.own
 	}); err != nil || failed != nil {
 		return fmt.Errorf("device add: %w", errors.Join(err, failed))
@@ -166,7 +166,7 @@ func (d *demo) findDevice(ctx context.Context) error {
 	began := time.Now()
 	var found []localapi.Device
 	err := d.until(ctx, nil, func() bool {
-		out, err := d.quiet(ctx, args...)
+		out, err := d.quiet(ctx, "user", args...)
 		return err == nil && json.Unmarshal([]byte(out), &found) == nil && len(found) == 1 && found[0].TunnelNodes > 0
 	})
 	if err != nil {
