@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // veth lays a cable between an interface of h and one of peer.
@@ -68,6 +69,22 @@ func (h *Host) address(name string, addr netip.Prefix) error {
 	}
 	if err := h.link.AddrAdd(link, &netlink.Addr{IPNet: ipNet(addr)}); err != nil {
 		return fmt.Errorf("address %s on %s %s: %w", addr, h.name, name, err)
+	}
+	if addr.Addr().Is6() {
+		return h.linkLocal(link)
+	}
+	return nil
+}
+
+// linkLocal gives an interface at once the address that the kernel will give
+// it when it has seen the cable. Without one nobody is asked for a neighbour's
+// hardware address, and packets are lost.
+func (h *Host) linkLocal(link netlink.Link) error {
+	mac := link.Attrs().HardwareAddr
+	ip := net.IP{0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]}
+	addr := &netlink.Addr{IPNet: &net.IPNet{IP: ip, Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD}
+	if err := h.link.AddrReplace(link, addr); err != nil {
+		return fmt.Errorf("link-local address on %s %s: %w", h.name, link.Attrs().Name, err)
 	}
 	return nil
 }
@@ -157,10 +174,7 @@ func (h *Host) LinkUp(name string) error {
 		return fmt.Errorf("interface %s on %s: %w", name, h.name, err)
 	}
 	for _, a := range before.addrs {
-		if a.IP.IsLinkLocalUnicast() {
-			continue // comes by itself
-		}
-		if err := h.link.AddrReplace(link, &netlink.Addr{IPNet: a.IPNet}); err != nil {
+		if err := h.link.AddrReplace(link, &netlink.Addr{IPNet: a.IPNet, Flags: unix.IFA_F_NODAD}); err != nil {
 			return fmt.Errorf("address %s on %s: %w", a.IPNet, h.name, err)
 		}
 	}

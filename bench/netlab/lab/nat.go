@@ -143,7 +143,8 @@ func (h *Host) nft(rules string) error {
 		return err
 	}
 	if res.Code != 0 {
-		return fmt.Errorf("nft on %s: %s", h.name, res.Stderr)
+		// nft repeats the rule, and a map may be long.
+		return fmt.Errorf("nft on %s: %.500s", h.name, res.Stderr)
 	}
 	return nil
 }
