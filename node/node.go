@@ -21,6 +21,7 @@ import (
 	"culvert/protocol/carrier"
 	"culvert/protocol/endpoint"
 	"culvert/tunnel"
+	"culvert/tunnel/quicconn"
 	"culvert/tunnel/relay"
 )
 
@@ -49,6 +50,8 @@ type Node struct {
 
 	store   *sqlite.Store
 	conn    *carrier.UDP
+	lane    *carrier.Lane // QUIC's part of conn
+	quic    *quicconn.Endpoint
 	streams *carrier.Streams
 	ep      *endpoint.Endpoint
 	pool    *pool
@@ -179,6 +182,9 @@ func (n *Node) Close() error {
 	if n.tunnels != nil {
 		closing("tunnels", n.tunnels.Close)
 	}
+	if n.quic != nil {
+		closing("QUIC", n.quic.Close)
+	}
 	if n.relay != nil {
 		closing("relay", n.relay.Close)
 	}
@@ -240,7 +246,10 @@ func (n *Node) listen() error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", n.cfg.Settings.Listen, err)
 	}
-	n.conn = udp
+	n.conn, n.lane = udp, carrier.NewLane(udp)
+	if n.quic, err = quicconn.New(n.lane); err != nil {
+		return errors.Join(err, tcp.Close())
+	}
 	n.streams, err = carrier.ServeStreams(tcp, n.streamConfig())
 	return err
 }

@@ -40,6 +40,9 @@ type Lane struct {
 	admission sync.RWMutex
 	admitted  map[netip.AddrPort]time.Time // until when
 
+	sending sync.Mutex
+	out     [1]Message // on the stack it would escape into the interface's call
+
 	mu       sync.Mutex
 	ready    sync.Cond
 	queue    []Message // a ring
@@ -206,20 +209,17 @@ func (l *Lane) nameLocked(a netip.AddrPort) *net.UDPAddr {
 	return u
 }
 
-// outgoing are vectors for one datagram: one on the stack would escape into the interface's call.
-var outgoing = sync.Pool{New: func() any { return new([1]Message) }}
-
 // WriteTo implements net.PacketConn. What the network refuses is lost like any other datagram.
 func (l *Lane) WriteTo(b []byte, to net.Addr) (int, error) {
 	u, ok := to.(*net.UDPAddr)
 	if !ok {
 		return 0, net.InvalidAddrError("not a UDP address")
 	}
-	v := outgoing.Get().(*[1]Message)
-	v[0] = Message{Addr: unmapped(u.AddrPort()), Buf: b, N: len(b)}
-	_, err := l.conn.WriteBatch(v[:])
-	v[0] = Message{}
-	outgoing.Put(v)
+	l.sending.Lock()
+	defer l.sending.Unlock()
+	l.out[0] = Message{Addr: unmapped(u.AddrPort()), Buf: b, N: len(b)}
+	_, err := l.conn.WriteBatch(l.out[:])
+	l.out[0] = Message{}
 	if err != nil {
 		return 0, err
 	}
@@ -282,9 +282,9 @@ func (l *Lane) Close() error {
 // Stats counts datagrams that QUIC was not given, by reason.
 func (l *Lane) Stats() map[string]uint64 {
 	return map[string]uint64{
-		"quic stranger": l.drops.stranger.Load(),
-		"quic unknown":  l.drops.unknown.Load(),
-		"quic overflow": l.drops.overflow.Load(),
+		"stranger":           l.drops.stranger.Load(),
+		"unknown connection": l.drops.unknown.Load(),
+		"overflow":           l.drops.overflow.Load(),
 	}
 }
 
