@@ -1,6 +1,9 @@
 package punch
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // advance does all that is due.
 func (m *Machine) advance(now time.Time) {
@@ -35,7 +38,7 @@ func (m *Machine) deadline() time.Time {
 // ripe reports whether it is time to choose: at once a path that no other can beat, others after the window.
 func (m *Machine) ripe(now time.Time) bool {
 	b := m.best(now)
-	return b != nil && (b.class() == 0 || !now.Before(m.proven.Add(chooseWindow)))
+	return b != nil && (m.class(b) == 0 || !now.Before(m.proven.Add(chooseWindow)))
 }
 
 // choose repeats the requester's choice until it is confirmed.
@@ -60,19 +63,10 @@ func (m *Machine) plain(now time.Time) {
 		m.send(now, 0, a, true, false)
 	}
 	for _, p := range m.paths {
-		if now.Sub(p.heard) < pathLife && !m.isTarget(p) {
+		if now.Sub(p.heard) < pathLife && (p.socket != 0 || !slices.Contains(m.targets, p.remote)) {
 			m.send(now, p.socket, p.remote, true, false)
 		}
 	}
-}
-
-func (m *Machine) isTarget(p *path) bool {
-	for _, a := range m.targets {
-		if p.socket == 0 && p.remote == a {
-			return true
-		}
-	}
-	return false
 }
 
 // wide is what is done besides plain packets, while no path carries both ways.

@@ -141,7 +141,7 @@ func (m *Machine) Step(now time.Time, e Event) Actions {
 			m.meet(now, e.Peer)
 		}
 	case Opened:
-		m.sockets = max(m.sockets, min(e.Sockets, m.asked))
+		m.sockets, m.holeAt = max(m.sockets, min(e.Sockets, m.asked)), now
 	case Packet:
 		if !m.over {
 			m.receive(now, e)

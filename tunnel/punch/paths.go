@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -100,15 +101,20 @@ func (m *Machine) settled(now time.Time) bool {
 	return false
 }
 
-// class orders paths before their round trips do.
-func (p *path) class() int {
+// class orders paths before their round trips do. What the peer announced comes first: who stands by the way, reads all packets
+// and hands them on between the two may be nearer, but announced he is not.
+func (m *Machine) class(p *path) int {
+	c := 2
 	switch {
 	case private(p.remote.Addr()):
-		return 0
+		c = 0
 	case p.remote.Addr().Is6():
-		return 1
+		c = 1
 	}
-	return 2
+	if !slices.Contains(m.targets, p.remote) {
+		c += 3
+	}
+	return c
 }
 
 // best is the proven path to choose, nil if there is none.
@@ -117,7 +123,7 @@ func (m *Machine) best(now time.Time) (b *path) {
 		if p.proven.IsZero() || now.Sub(p.proven) > settledTime {
 			continue
 		}
-		if b == nil || p.class() < b.class() || p.class() == b.class() && p.measured() < b.measured() {
+		if b == nil || m.class(p) < m.class(b) || m.class(p) == m.class(b) && p.measured() < b.measured() {
 			b = p
 		}
 	}
