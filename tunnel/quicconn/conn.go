@@ -62,11 +62,11 @@ func (c *Conn) Remote() netip.AddrPort { return addrPort(c.qc.RemoteAddr()) }
 
 // Read implements net.Conn.
 func (c *Conn) Read(b []byte) (int, error) {
-	c.reading.Lock()
-	defer c.reading.Unlock()
 	if c.closed.Load() {
 		return 0, net.ErrClosed
 	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	n, err := c.s.Read(b)
 	if err != nil && c.closed.Load() {
 		err = net.ErrClosed
@@ -76,11 +76,11 @@ func (c *Conn) Read(b []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *Conn) Write(b []byte) (int, error) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
 	if c.closed.Load() {
 		return 0, net.ErrClosed
 	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	n, err := c.s.Write(b)
 	if err != nil && c.closed.Load() {
 		err = net.ErrClosed
