@@ -52,6 +52,9 @@ func (n *Node) readLoop(ctx context.Context) {
 			case kind != carrier.Culvert:
 				n.drops.add("not ours")
 				continue
+			case m.Buf[0] == protocol.TypePunch:
+				n.punches.Deliver(m.Addr, m.Buf[:m.N])
+				continue
 			}
 			n.ep.Receive(now, m.Addr, m.Buf[:m.N], &ev, &out.Outbox)
 			n.event(now, &ev, &out.Outbox)

@@ -21,6 +21,7 @@ import (
 	"culvert/protocol/carrier"
 	"culvert/protocol/endpoint"
 	"culvert/tunnel"
+	"culvert/tunnel/punch"
 	"culvert/tunnel/quicconn"
 	"culvert/tunnel/relay"
 )
@@ -52,6 +53,7 @@ type Node struct {
 	conn    *carrier.UDP
 	lane    *carrier.Lane // QUIC's part of conn
 	quic    *quicconn.Endpoint
+	punches *punch.Meetings // meetings by UDP, of all memberships
 	streams *carrier.Streams
 	ep      *endpoint.Endpoint
 	pool    *pool
@@ -182,6 +184,9 @@ func (n *Node) Close() error {
 	if n.tunnels != nil {
 		closing("tunnels", n.tunnels.Close)
 	}
+	if n.punches != nil {
+		n.punches.Close()
+	}
 	if n.quic != nil {
 		closing("QUIC", n.quic.Close)
 	}
@@ -246,7 +251,7 @@ func (n *Node) listen() error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", n.cfg.Settings.Listen, err)
 	}
-	n.conn, n.lane = udp, carrier.NewLane(udp)
+	n.conn, n.lane, n.punches = udp, carrier.NewLane(udp), punch.NewMeetings(&punchSender{conn: udp})
 	if n.quic, err = quicconn.New(n.lane); err != nil {
 		return errors.Join(err, tcp.Close())
 	}
