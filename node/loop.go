@@ -13,7 +13,7 @@ import (
 
 const (
 	readBatch   = 64
-	readBuffer  = 1500 // more than a datagram of ours, so that a longer one is seen to be longer
+	readBuffer  = 1500 // more than a datagram of ours, or of QUIC's, so that a longer one is seen to be longer
 	writeBatch  = 64
 	tickAtLeast = time.Second // also when nothing is due: idle sessions are swept
 	tickAtMost  = 5 * time.Millisecond
@@ -41,8 +41,19 @@ func (n *Node) readLoop(ctx context.Context) {
 		now := n.now()
 		for i := range ms[:k] {
 			m := &ms[i]
-			if m.N == 0 || carrier.Classify(m.Buf[0]) != carrier.Culvert {
+			kind := carrier.Other
+			if m.N > 0 {
+				kind = carrier.Classify(m.Buf[0])
+			}
+			switch {
+			case kind == carrier.QUIC:
+				n.lane.Deliver(now, m)
+				continue
+			case kind != carrier.Culvert:
 				n.drops.add("not ours")
+				continue
+			case m.Buf[0] == protocol.TypePunch:
+				n.punches.Deliver(m.Addr, m.Buf[:m.N])
 				continue
 			}
 			n.ep.Receive(now, m.Addr, m.Buf[:m.N], &ev, &out.Outbox)

@@ -21,6 +21,8 @@ import (
 	"culvert/protocol/carrier"
 	"culvert/protocol/endpoint"
 	"culvert/tunnel"
+	"culvert/tunnel/punch"
+	"culvert/tunnel/quicconn"
 	"culvert/tunnel/relay"
 )
 
@@ -49,6 +51,9 @@ type Node struct {
 
 	store   *sqlite.Store
 	conn    *carrier.UDP
+	lane    *carrier.Lane // QUIC's part of conn
+	quic    *quicconn.Endpoint
+	punches *punch.Meetings // meetings by UDP, of all memberships
 	streams *carrier.Streams
 	ep      *endpoint.Endpoint
 	pool    *pool
@@ -179,6 +184,12 @@ func (n *Node) Close() error {
 	if n.tunnels != nil {
 		closing("tunnels", n.tunnels.Close)
 	}
+	if n.punches != nil {
+		n.punches.Close()
+	}
+	if n.quic != nil {
+		closing("QUIC", n.quic.Close)
+	}
 	if n.relay != nil {
 		closing("relay", n.relay.Close)
 	}
@@ -240,7 +251,10 @@ func (n *Node) listen() error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", n.cfg.Settings.Listen, err)
 	}
-	n.conn = udp
+	n.conn, n.lane, n.punches = udp, carrier.NewLane(udp), punch.NewMeetings(&punchSender{conn: udp})
+	if n.quic, err = quicconn.New(n.lane); err != nil {
+		return errors.Join(err, tcp.Close())
+	}
 	n.streams, err = carrier.ServeStreams(tcp, n.streamConfig())
 	return err
 }

@@ -29,7 +29,7 @@ func (n *Node) openTunnels() (err error) {
 		routes = append(routes, tunnel.Route(r))
 	}
 	n.tunnels, err = tunnel.New(tunnel.Config{
-		Resolver: resolver{n}, Locator: locator{n}, Signaler: signaler{n},
+		Resolver: resolver{n}, Locator: locator{n}, Signaler: signaler{n}, Puncher: puncher{n},
 		Now: n.meshNow, Revoked: n.isRevoked, Routes: routes, Candidates: n.candidates, Public: n.isPublic,
 		Limits: tunnel.Limits{
 			Tunnels: s.Limits.Tunnels, PeerFlows: s.Limits.TunnelsPerNode, DomainFlows: s.Limits.TunnelsPerDomain,

@@ -93,6 +93,25 @@
 //	 4      8  index      as in the sealed message
 //	12      8  counter    as in the sealed message
 //
+// # Punch packet (first byte 8): 44 bytes, between the two ends of a TunnelRequest, through their NATs
+//
+//	 0      1  type       8
+//	 1      1  version    1
+//	 2      1  flags      1 ask: wants an answer at once, as an answer never does ‖ 2 chosen
+//	 3      1  reserved   0
+//	 4      8  pair       by which the receiver finds the attempt
+//	12      8  serial     a challenge, foreseen by nobody
+//	20      8  echo       the serial last heard from the address that this is sent to; 0: nothing heard from there
+//	28     16  HMAC, keyed by the sender's direction, over bytes 0 to 28
+//
+// requester's key 32 ‖ tunnel-node's key 32 ‖ pair to the tunnel-node 8 ‖ pair to the requester 8 = HKDF(Token,
+// salt = requester's ID ‖ tunnel-node's ID, info = "culvert 1 punch").
+//
+// An echo shows its receiver that a path works only if it comes from the very address, to the very socket, to and from which
+// that serial was sent, no more than 3 s ago. So a packet that a stranger records and sends from elsewhere brings him an answer
+// of the same length, and no path. The requester says chosen on one path that works; the tunnel-node follows the first such
+// packet that also echoes a serial of its own, and says chosen in every answer to one.
+//
 // # Reach probe (first byte 9): 20 bytes, what a super-node sends to show that it can reach who asked it by ProbeReach
 //
 //	0      4  9, 1, 0, 0

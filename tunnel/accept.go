@@ -67,21 +67,31 @@ func (m *Manager) takeLink(ctx context.Context, c *tls.Conn, at *protocol.Peer) 
 		_ = c.NetConn().Close()
 		return err
 	}
-	local, err := link.ParseServerName(c.ConnectionState().ServerName)
+	route := Relayed
+	if at == nil {
+		if route = LAN; m.remotePublic(c) {
+			route = Direct
+		}
+	}
+	_, err = m.welcome(ctx, conn, c.ConnectionState().ServerName, route, at)
+	return err
+}
+
+// welcome makes the link of somebody who has called the membership name, at a relay or elsewhere. On error conn is closed.
+func (m *Manager) welcome(ctx context.Context, conn link.Conn, name string, route Route, at *protocol.Peer) (*link.Link, error) {
+	local, err := link.ParseServerName(name)
 	if err != nil {
-		_ = c.NetConn().Close()
-		return err
+		_ = conn.Abandon()
+		return nil, err
 	}
 	me, err := m.member(local)
 	if err != nil {
-		_ = c.NetConn().Close()
-		return err
+		_ = conn.Abandon()
+		return nil, err
 	}
-	route, via := Relayed, protocol.ID{}
+	var via protocol.ID
 	if at != nil {
 		via = at.ID
-	} else if route = LAN; m.remotePublic(c) {
-		route = Direct
 	}
 	var x *expectation
 	cfg := m.linkConfig(me)
@@ -102,19 +112,19 @@ func (m *Manager) takeLink(ctx context.Context, c *tls.Conn, at *protocol.Peer) 
 	}
 	l, err := link.New(ctx, conn, cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key := linkKey{local: local, peer: peer, route: route, relay: via}
 	if x.role == link.RoleUser {
 		key = x.key
 	}
 	if err := m.register(l, key); err != nil {
-		return err
+		return nil, err
 	}
 	if x.got != nil {
 		x.got <- l // holds one; a link nobody takes any more ends as unused
 	}
-	return nil
+	return l, nil
 }
 
 func (m *Manager) remotePublic(c *tls.Conn) bool {

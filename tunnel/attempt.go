@@ -28,6 +28,7 @@ func (p *path) alive() bool { return p.link == nil || p.link.Err() == nil && !p.
 var (
 	errNoLocation = errors.New("the tunnel-node is at another location, or offers no address there")
 	errNoPort     = errors.New("no open TCP port at either end")
+	errNoMapping  = errors.New("no router at either end has opened a TCP port")
 	errSilent     = errors.New("the other side has fallen silent")
 )
 
@@ -66,8 +67,11 @@ func (m *Manager) try(ctx context.Context, w want, e entrant, targets []Target, 
 	key := linkKey{local: w.me.Node.ID, peer: t.Node.ID, route: e.route, relay: p.relay}
 	var err error
 	p.link, err = m.linkTo(ctx, key, func(ctx context.Context) (*link.Link, error) {
-		if at != nil {
+		switch {
+		case at != nil:
 			return m.byRelay(ctx, w, t, *at, key)
+		case e.route == Punched:
+			return m.byPunch(ctx, w, t, key)
 		}
 		return m.byAddress(ctx, w, t, key)
 	})
@@ -212,11 +216,20 @@ func (m *Manager) addresses(d protocol.Domain, t Target, c []protocol.Candidate,
 		if c.Protocol != protocol.TCP || !a.IsValid() || a.Port() == 0 || slices.Contains(l, a) {
 			continue
 		}
-		if public := m.cfg.Public(a.Addr()); route == Direct && public || route == LAN && near && !public && dialable(a.Addr()) {
+		public := m.cfg.Public(a.Addr())
+		if route == LAN && near && !public && dialable(a.Addr()) || route == onRoute(c) && public {
 			l = append(l, a)
 		}
 	}
 	return l
+}
+
+// onRoute is the route of a public candidate: what a router was asked to open is told from what is open by itself.
+func onRoute(c protocol.Candidate) Route {
+	if c.Kind == protocol.CandidateMapped {
+		return Mapped
+	}
+	return Direct
 }
 
 // byAddress makes a link to an open port of the tunnel-node, or has it dial one of ours.
@@ -224,12 +237,15 @@ func (m *Manager) byAddress(ctx context.Context, w want, t Target, key linkKey) 
 	domain := key.local.Domain()
 	addrs := m.addresses(domain, t, t.Info.Candidates, key.route)
 	var back []protocol.Candidate
-	if key.route == Direct {
-		back = m.ownCandidates(true)
+	if key.route != LAN {
+		back = m.ownPublic(key.route)
 	}
 	if len(addrs) == 0 && len(back) == 0 {
-		if key.route == LAN {
+		switch key.route {
+		case LAN:
 			return nil, errNoLocation
+		case Mapped:
+			return nil, errNoMapping
 		}
 		return nil, errNoPort
 	}
@@ -304,15 +320,23 @@ func (m *Manager) byAddress(ctx context.Context, w want, t Target, key linkKey) 
 	return nil, last
 }
 
-// ownCandidates are this node's own addresses for a request or an answer.
-func (m *Manager) ownCandidates(publicOnly bool) []protocol.Candidate {
-	var l []protocol.Candidate
-	if m.cfg.Candidates != nil {
-		l = m.cfg.Candidates()
+// ownCandidates are where this node may be dialled, for an answer.
+func (m *Manager) ownCandidates() []protocol.Candidate {
+	return m.own(func(protocol.Candidate) bool { return true })
+}
+
+// ownPublic are the addresses of a route at which this node may be dialled back.
+func (m *Manager) ownPublic(route Route) []protocol.Candidate {
+	return m.own(func(c protocol.Candidate) bool { return onRoute(c) == route && m.cfg.Public(c.Addr.Addr()) })
+}
+
+func (m *Manager) own(which func(protocol.Candidate) bool) []protocol.Candidate {
+	if m.cfg.Candidates == nil {
+		return nil
 	}
-	if publicOnly {
-		l = slices.DeleteFunc(l, func(c protocol.Candidate) bool { return !m.cfg.Public(c.Addr.Addr()) })
-	}
+	l := slices.DeleteFunc(m.cfg.Candidates(), func(c protocol.Candidate) bool {
+		return c.Protocol != protocol.TCP || !which(c)
+	})
 	return l[:min(len(l), 4)]
 }
 

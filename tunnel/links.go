@@ -214,6 +214,11 @@ func (m *Manager) greet(ctx context.Context, me *member, c *tls.Conn, peer *prot
 		_ = c.NetConn().Close()
 		return nil, err
 	}
+	return m.greetOver(ctx, me, conn, peer, cfg)
+}
+
+// greetOver is greet on whatever carries the link. On error conn is closed.
+func (m *Manager) greetOver(ctx context.Context, me *member, conn link.Conn, peer *protocol.CertifiedNode, cfg link.Config) (*link.Link, error) {
 	cfg.Dialler = true
 	cfg.Admit = func(h link.Hello, _ bool) (*protocol.CertifiedNode, error) {
 		n, err := m.certified(me, h.Node)

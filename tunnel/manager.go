@@ -45,6 +45,8 @@ type Config struct {
 	Routes  []Route                // that this node takes; all
 	// Candidates are where this node's TCP port may be dialled, best first; nil: nowhere.
 	Candidates func() []protocol.Candidate
+	// Puncher meets other nodes by UDP; nil: this node takes no punched route.
+	Puncher Puncher
 	// Public tells addresses for the direct route from those of a location; Public.
 	Public func(netip.Addr) bool
 	// DialNode connects to nodes and relays; a net.Dialer.
@@ -85,8 +87,9 @@ type Manager struct {
 	domains    map[protocol.Domain]int
 	asked      map[protocol.ID]int // requests under way, by peer
 	intro      map[protocol.Domain]int
-	introduced int           // in all domains
-	changed    chan struct{} // closed and replaced when an expectation is added
+	introduced int                     // in all domains
+	meetings   map[meetingKey]struct{} // by UDP, under way at the tunnel side
+	changed    chan struct{}           // closed and replaced when an expectation is added
 }
 
 // member is an identity with what is made from it once.
@@ -139,7 +142,7 @@ func New(cfg Config) (*Manager, error) {
 		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
 		dialling: make(map[linkKey]*dialling), tunnels: make(map[string]*Tunnel),
 		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served),
-		flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int), asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
+		meetings: make(map[meetingKey]struct{}), flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int), asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
 	}
 	if cfg.DialDevice != nil {
 		m.dialer.dial = cfg.DialDevice

@@ -35,7 +35,7 @@ func entrants(self bool, routes []Route, relays []int) []entrant {
 	}
 	for t := range min(len(relays), mostTargets) {
 		start := time.Duration(t) * nextTarget
-		for _, r := range []Route{LAN, Direct} {
+		for _, r := range []Route{LAN, Direct, Mapped, Punched} {
 			if allowed(r) {
 				l = append(l, entrant{route: r, target: t, after: start})
 			}

@@ -104,7 +104,10 @@ func (m *Manager) HandleRequest(ctx context.Context, now time.Time, v *protocol.
 		}
 		return answer
 	}
-	answer.Candidates = m.ownCandidates(false)
+	answer.Candidates = m.ownCandidates()
+	if me, err := m.member(v.Receiver); err == nil {
+		m.offerPunch(ctx, me, v.Sender, hash, req, &answer)
+	}
 	return answer
 }
 
@@ -153,7 +156,8 @@ func (m *Manager) admitRequest(ctx context.Context, now time.Time, v *protocol.V
 	if !req.Relay.IsZero() && !req.Token.IsZero() {
 		m.introduce(peer.ID, func(ctx context.Context) error { return m.meetAtRelay(ctx, me, peer.ID, req) })
 	} else if back := m.publicOf(req.Candidates); len(back) > 0 {
-		m.introduce(peer.ID, func(ctx context.Context) error { return m.dialBack(ctx, me, &peer, hash, back) })
+		route := onRoute(req.Candidates[0]) // the requester names those of one route
+		m.introduce(peer.ID, func(ctx context.Context) error { return m.dialBack(ctx, me, &peer, hash, route, back) })
 	}
 	return nil
 }
@@ -188,11 +192,11 @@ func (m *Manager) publicOf(c []protocol.Candidate) []netip.AddrPort {
 }
 
 // introduce runs one dial of this node's own towards a requester, as long as there are places. A domain has half of them at
-// most: its nodes may name relays at which they never come.
-func (m *Manager) introduce(peer protocol.ID, fn func(context.Context) error) {
+// most: its nodes may name relays at which they never come. It reports whether fn runs.
+func (m *Manager) introduce(peer protocol.ID, fn func(context.Context) error) bool {
 	if !m.takeIntro(peer.Domain(), 1) {
 		m.counts.introductionsFailed.Add(1)
-		return
+		return false
 	}
 	started := m.spawn(func() {
 		defer m.takeIntro(peer.Domain(), -1)
@@ -205,6 +209,7 @@ func (m *Manager) introduce(peer protocol.ID, fn func(context.Context) error) {
 	if !started {
 		m.takeIntro(peer.Domain(), -1)
 	}
+	return started
 }
 
 // takeIntro takes a domain's place among the introductions, or gives it back.
@@ -241,7 +246,7 @@ func (m *Manager) meetAtRelay(ctx context.Context, me *member, peer protocol.ID,
 }
 
 // dialBack makes the link to a requester who has an open port, unless its own has come.
-func (m *Manager) dialBack(ctx context.Context, me *member, peer *protocol.CertifiedNode, hash protocol.Hash, addrs []netip.AddrPort) error {
+func (m *Manager) dialBack(ctx context.Context, me *member, peer *protocol.CertifiedNode, hash protocol.Hash, route Route, addrs []netip.AddrPort) error {
 	timer := time.NewTimer(backAfter)
 	defer timer.Stop()
 	select {
@@ -261,11 +266,11 @@ func (m *Manager) dialBack(ctx context.Context, me *member, peer *protocol.Certi
 	}
 	cfg := m.linkConfig(me)
 	cfg.Role, cfg.Request = link.RoleTunnel, hash
-	cfg.Serve = m.server(me, Direct, protocol.ID{})
+	cfg.Serve = m.server(me, route, protocol.ID{})
 	m.bulkBy(&cfg, me, peer.ID, nil, addr)
 	l, err := m.greet(ctx, me, c, peer, cfg)
 	if err != nil {
 		return err
 	}
-	return m.register(l, linkKey{local: me.Node.ID, peer: peer.ID, route: Direct})
+	return m.register(l, linkKey{local: me.Node.ID, peer: peer.ID, route: route})
 }

@@ -57,6 +57,7 @@ type agent struct {
 	isolated bool // offers no candidates
 	deaf     bool // answers no requests
 	doubts   int
+	puncher  *puncher // nil: no UDP
 	requests []protocol.Hash
 	further  map[protocol.ID]*protocol.CertifiedNode // memberships beside the first
 }

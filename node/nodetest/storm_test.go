@@ -259,8 +259,10 @@ func (s *storm) run(n int) {
 // looked is how many datagrams the node has judged: in the storm nothing is accepted, so all of them are drops.
 func (s *storm) looked() (sum uint64) {
 	st := s.super.node.Stats()
-	for _, k := range st["messages"] {
-		sum += k
+	for _, part := range []string{"messages", "quic"} {
+		for _, k := range st[part] {
+			sum += k
+		}
 	}
 	return sum + st["dispatch"]["not ours"] + st["udp"]["oversize"]
 }

@@ -85,7 +85,9 @@ func TestSilentOnTheWire(t *testing.T) {
 		{"oversized", "messages: oversized", 0, func() [][]byte { return [][]byte{append(ping(), make([]byte, 1000)...)} }},
 		{"longer than any buffer", "udp: oversize", 0, func() [][]byte { return [][]byte{append(ping(), make([]byte, 8000)...)} }},
 		{"sealed, no such session", "messages: unknown session", 1, func() [][]byte { b := make([]byte, 200); b[0], b[1] = protocol.TypeSealed, 1; return [][]byte{b} }}, // hint
-		{"not ours", "dispatch: not ours", 0, func() [][]byte { return [][]byte{{0x30, 1, 2, 3}, {0xff}} }},
+		{"not ours", "dispatch: not ours", 0, func() [][]byte { return [][]byte{{0x30, 1, 2, 3}} }},
+		{"QUIC without a connection", "quic: unknown connection", 0, func() [][]byte { return [][]byte{{0x40, 1, 2, 3}, make64(0x40)} }},
+		{"QUIC that nobody asked for", "quic: stranger", 0, func() [][]byte { return [][]byte{{0xff}, make64(0xc0)} }},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -182,3 +184,6 @@ func dropped(t *testing.T, n *node.Node, want uint64, names ...string) {
 	t.Helper()
 	eventually(t, "drops are counted", func() bool { return count(n, names...) >= want })
 }
+
+// make64 is a datagram that begins like this and has nothing else to say.
+func make64(first byte) []byte { return append([]byte{first}, make([]byte, 63)...) }

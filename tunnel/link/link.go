@@ -32,8 +32,11 @@ type Conn struct {
 }
 
 // FromTLS takes a TLS connection of which the handshake is done.
-func FromTLS(c *tls.Conn) (Conn, error) {
-	s := c.ConnectionState()
+func FromTLS(c *tls.Conn) (Conn, error) { return FromState(c, c.ConnectionState()) }
+
+// FromState takes a connection whose finished handshake is s: FromTLS where TLS runs elsewhere, as within QUIC. Its Close must
+// not wait for a stuck writer.
+func FromState(c net.Conn, s tls.ConnectionState) (Conn, error) {
 	if s.Version != tls.VersionTLS13 || s.NegotiatedProtocol != ALPN || s.DidResume {
 		return Conn{}, ErrServerName
 	}
@@ -43,6 +46,9 @@ func FromTLS(c *tls.Conn) (Conn, error) {
 	}
 	return Conn{Conn: c, Key: k, Export: s.ExportKeyingMaterial}, nil
 }
+
+// Abandon closes a connection on which no link was made.
+func (c Conn) Abandon() error { return closeRaw(c.Conn) }
 
 // Limits bound what one link may cost. Zero fields take the defaults.
 type Limits struct {
@@ -173,7 +179,7 @@ func (l *Link) Request() protocol.Hash { return l.cfg.Request }
 
 // Remote is the address at the other end of the connection: the peer's, or the relay's.
 func (l *Link) Remote() netip.AddrPort {
-	if a, ok := l.conn.RemoteAddr().(*net.TCPAddr); ok {
+	if a, ok := l.conn.RemoteAddr().(interface{ AddrPort() netip.AddrPort }); ok {
 		p := a.AddrPort()
 		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
 	}
