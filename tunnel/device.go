@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/tunnel/link"
 )
 
 const (
@@ -28,9 +29,10 @@ const (
 
 // dialer reaches devices for this node. It holds no connection.
 type dialer struct {
-	locate Locator
-	now    func() time.Time
-	dial   func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	locate  Locator
+	now     func() time.Time
+	dial    func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	dialUDP func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 
 	mu   sync.Mutex
 	pins map[pinned]time.Time // when the address was seen to hold the key
@@ -46,28 +48,53 @@ func newDialer(l Locator, now func() time.Time) *dialer {
 	return &dialer{locate: l, now: now, pins: make(map[pinned]time.Time),
 		dial: func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 			return d.DialContext(ctx, "tcp", addr.String())
+		},
+		dialUDP: func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+			return d.DialContext(ctx, "udp", addr.String())
 		}}
 }
 
-// connect finds the device, has the guard judge the place, checks a pinned key and connects.
-func (d *dialer) connect(ctx context.Context, a Ask) (*net.TCPConn, error) {
-	if a.Protocol != protocol.TCP {
-		return nil, ErrUDP
-	}
+// judged finds the device and has the guard judge the place.
+func (d *dialer) judged(ctx context.Context, a Ask) (netip.AddrPort, error) {
 	if err := CheckRecord(a); err != nil {
-		return nil, err
+		return netip.AddrPort{}, err
 	}
 	if err := CheckConsent(a); err != nil {
-		return nil, err
+		return netip.AddrPort{}, err
 	}
 	at, err := d.find(ctx, a)
 	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.AddrPortFrom(at.Addr, a.Port), Check(a, at)
+}
+
+// connectUDP finds the device under the same guard and opens a socket that sends to its port and hears nobody else. Whether
+// somebody is there, datagrams alone can tell.
+func (d *dialer) connectUDP(ctx context.Context, a Ask) (net.Conn, error) {
+	if a.Protocol != protocol.UDP {
+		return nil, notAllowed(link.ReasonPort, "protocol %d", a.Protocol)
+	}
+	addr, err := d.judged(ctx, a)
+	if err != nil {
 		return nil, err
 	}
-	if err := Check(a, at); err != nil {
+	conn, err := d.dialUDP(ctx, addr)
+	if err != nil {
+		return nil, deviceError(err)
+	}
+	return conn, nil
+}
+
+// connect finds the device under the guard, checks a pinned key and connects.
+func (d *dialer) connect(ctx context.Context, a Ask) (*net.TCPConn, error) {
+	if a.Protocol != protocol.TCP {
+		return nil, notAllowed(link.ReasonPort, "protocol %d", a.Protocol)
+	}
+	addr, err := d.judged(ctx, a)
+	if err != nil {
 		return nil, err
 	}
-	addr := netip.AddrPortFrom(at.Addr, a.Port)
 	if pin := a.Device.Value.TLSPin; len(pin) > 0 {
 		if err := d.checkPin(ctx, addr, pin); err != nil {
 			return nil, err
@@ -79,7 +106,7 @@ func (d *dialer) connect(ctx context.Context, a Ask) (*net.TCPConn, error) {
 	if err != nil {
 		err = deviceError(err)
 		if len(a.Device.Value.MAC) == 6 && a.Device.Value.Node.IsZero() && (err == ErrDeviceTimeout || err == ErrDeviceUnreachable) {
-			d.locate.Distrust([6]byte(a.Device.Value.MAC), at.Addr)
+			d.locate.Distrust([6]byte(a.Device.Value.MAC), addr.Addr())
 		}
 		return nil, err
 	}

@@ -30,8 +30,6 @@ var (
 	ErrLimit = errors.New("limit reached")
 	// ErrRevoked is a revoked node or a banned domain.
 	ErrRevoked = errors.New("revoked")
-	// ErrUDP is a port of a transport that this version does not carry.
-	ErrUDP = errors.New("UDP ports are not carried by this version; register and open a TCP port")
 	// ErrNoMembership is a domain of which this node is no member.
 	ErrNoMembership = errors.New("this node is no member of the domain")
 	// ErrUnknownTunnel is no tunnel of that ID.
@@ -119,9 +117,6 @@ func toReason(err error) (link.Reason, string) {
 		if errors.Is(err, e) {
 			return r, ""
 		}
-	}
-	if errors.Is(err, ErrUDP) {
-		return link.ReasonPort, ErrUDP.Error()
 	}
 	return link.ReasonInternal, ""
 }

@@ -65,10 +65,11 @@ func CheckRecord(a Ask) error {
 
 // CheckConsent applies the list of the node that would dial. An empty list agrees to everything registered that is found on
 // the link or pinned; a list with entries agrees to what it names. The node's own loopback and a fixed address without a
-// pin always want an entry.
+// pin always want an entry, and so does a UDP port of a pinned device: it cannot prove its key there.
 func CheckConsent(a Ask) error {
 	v := a.Device.Value
-	needs := len(a.Consent) > 0 || !v.Node.IsZero() || len(v.MAC) == 0 && len(v.TLSPin) == 0
+	needs := len(a.Consent) > 0 || !v.Node.IsZero() || len(v.MAC) == 0 && len(v.TLSPin) == 0 ||
+		len(v.TLSPin) > 0 && a.Protocol == protocol.UDP
 	if needs && !slices.ContainsFunc(a.Consent, func(c Consent) bool { return c.names(a) }) {
 		return notAllowed(link.ReasonConsent, "port %s", protocol.PortString(a.Port, a.Protocol))
 	}

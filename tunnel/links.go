@@ -109,15 +109,6 @@ func (m *Manager) bestLive(local protocol.ID, targets []Target, routes []Route) 
 	return best
 }
 
-func allowed(routes []Route, r Route) bool {
-	for _, o := range routes {
-		if o == r {
-			return true
-		}
-	}
-	return false
-}
-
 // register takes a new link into the table until it ends. A manager that was closed meanwhile ends it.
 func (m *Manager) register(l *link.Link, key linkKey) error {
 	m.mu.Lock()
@@ -152,6 +143,7 @@ func (m *Manager) register(l *link.Link, key linkKey) error {
 		l.Close(link.ReasonRevoked)
 		return ErrRevoked
 	}
+	m.spread(l, key)
 	return nil
 }
 
@@ -194,6 +186,7 @@ func (m *Manager) certified(me *member, record []byte) (*protocol.CertifiedNode,
 func (m *Manager) linkConfig(me *member) link.Config {
 	return link.Config{
 		Local: me.Node.ID, Node: me.Node.Record, PromoteAfter: m.cfg.PromoteAfter, Timing: m.cfg.Timing, Limits: m.cfg.LinkLimits,
+		News: m.news,
 	}
 }
 

@@ -23,11 +23,12 @@ import (
 type Limits struct {
 	Tunnels       int // that this node's users may hold, 16,384
 	Connections   int // at once through one of them, 4,096
+	Sources       int // local addresses that send datagrams through one of them, 1,024
 	Links         int // of one peer to this node, 8
 	PeerFlows     int // that this node serves one peer, 16,384
 	DomainFlows   int // that this node serves one domain, 32,768
 	Requests      int // that wait for their link, 4,096
-	PeerRequests  int // of one peer, 32
+	PeerRequests  int // of one peer, 64: a race sends one for each route, and races may follow each other
 	Introductions int // dials to relays and back to requesters at once, 128; half of them for one domain
 	Strangers     int // connections that have not said HELLO yet, 1,024
 	PerSource     int // of those from one address, 128
@@ -53,15 +54,18 @@ type Config struct {
 	DialNode func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 	// DialDevice connects to devices, after the guard; a net.Dialer.
 	DialDevice func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	// DialDeviceUDP does so for datagrams; a net.Dialer.
+	DialDeviceUDP func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 
 	Limits       Limits
 	LinkLimits   link.Limits
 	Timing       link.Timing
 	PromoteAfter int64         // bytes, see link.Config
 	IdleFlow     time.Duration // a connection without a byte, 2 h; negative: never
+	IdleDatagram time.Duration // a flow of datagrams without one, 2 min
 	IdleLink     time.Duration // a link without flows and tunnels, 60 s
 	OpenTimeout  time.Duration // of a race, 15 s
-	Retry        time.Duration // for a better route while a worse one is in use, 30 s
+	Retry        time.Duration // until a better route is looked for again while a worse one is in use, 5 s; it grows to 10 min
 }
 
 // Manager opens tunnels for this machine's programs and serves those of others, in all its memberships.
@@ -80,6 +84,7 @@ type Manager struct {
 	identities map[protocol.ID]*member
 	links      map[*link.Link]*entry
 	dialling   map[linkKey]*dialling
+	searches   map[searchKey]*search
 	tunnels    map[string]*Tunnel
 	expected   map[protocol.Hash]*expectation
 	served     map[servedKey]*Served
@@ -128,24 +133,28 @@ func New(cfg Config) (*Manager, error) {
 	for _, f := range []struct {
 		v *int
 		d int
-	}{{&l.Tunnels, 16384}, {&l.Connections, 4096}, {&l.Links, 8}, {&l.PeerFlows, 16384}, {&l.DomainFlows, 32768},
-		{&l.Requests, 4096}, {&l.PeerRequests, 32}, {&l.Introductions, 128}, {&l.Strangers, 1024}, {&l.PerSource, 128}} {
+	}{{&l.Tunnels, 16384}, {&l.Connections, 4096}, {&l.Sources, 1024}, {&l.Links, 8}, {&l.PeerFlows, 16384}, {&l.DomainFlows, 32768},
+		{&l.Requests, 4096}, {&l.PeerRequests, 64}, {&l.Introductions, 128}, {&l.Strangers, 1024}, {&l.PerSource, 128}} {
 		*f.v = cmp.Or(*f.v, f.d)
 	}
 	cfg.IdleFlow = cmp.Or(cfg.IdleFlow, 2*time.Hour)
+	cfg.IdleDatagram = cmp.Or(cfg.IdleDatagram, 2*time.Minute)
 	cfg.IdleLink = cmp.Or(cfg.IdleLink, time.Minute)
 	cfg.OpenTimeout = cmp.Or(cfg.OpenTimeout, 15*time.Second)
-	cfg.Retry = cmp.Or(cfg.Retry, 30*time.Second)
+	cfg.Retry = cmp.Or(cfg.Retry, 5*time.Second)
 	m := &Manager{
 		cfg: cfg, dialer: newDialer(cfg.Locator, cfg.Now), started: time.Now(),
 		door:       gate.New(l.Strangers, l.PerSource),
 		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
-		dialling: make(map[linkKey]*dialling), tunnels: make(map[string]*Tunnel),
+		dialling: make(map[linkKey]*dialling), searches: make(map[searchKey]*search), tunnels: make(map[string]*Tunnel),
 		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served),
 		meetings: make(map[meetingKey]struct{}), flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int), asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
 	}
 	if cfg.DialDevice != nil {
 		m.dialer.dial = cfg.DialDevice
+	}
+	if cfg.DialDeviceUDP != nil {
+		m.dialer.dialUDP = cfg.DialDeviceUDP
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.wg.Go(m.sweepLoop)
@@ -287,7 +296,7 @@ func (m *Manager) Close() error {
 
 // sweepLoop looks after what ends with time.
 func (m *Manager) sweepLoop() {
-	tick := time.NewTicker(min(m.cfg.IdleLink/4, m.cfg.Retry/4, 5*time.Second))
+	tick := time.NewTicker(min(m.cfg.IdleLink/4, m.cfg.Retry/2, 5*time.Second))
 	defer tick.Stop()
 	for {
 		select {
@@ -312,6 +321,7 @@ func (m *Manager) sweep() {
 		all = append(all, e)
 	}
 	m.forgetServedLocked(now)
+	m.forgetSearchesLocked(time.Now())
 	m.mu.Unlock()
 	var ends sync.WaitGroup
 	for _, e := range all {
@@ -332,7 +342,7 @@ func (m *Manager) sweep() {
 		}
 	}
 	ends.Wait()
-	for _, t := range m.tunnelsWhere(func(t *Tunnel) bool { return t.wantsBetter(time.Now()) }) {
-		m.spawn(func() { t.improve(m.ctx) })
+	for _, t := range m.tunnelsWhere(func(*Tunnel) bool { return true }) {
+		t.lookByItself(time.Now())
 	}
 }

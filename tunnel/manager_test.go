@@ -80,8 +80,10 @@ func TestRoutes(t *testing.T) {
 		if got := exchange(t, dialTunnel(t, tn), data); !bytes.Equal(got, data) {
 			t.Errorf("%s: other bytes came back", c.want)
 		}
-		if last := info.Receipt.Attempts[len(info.Receipt.Attempts)-1]; last.Error != "" {
-			t.Errorf("receipt: %+v", info.Receipt)
+		for _, one := range info.Receipt.Attempts {
+			if (one.Error == "") != (one.Route == c.want && !one.Shared || one.Shared) {
+				t.Errorf("receipt: %+v", info.Receipt)
+			}
 		}
 	}
 	// This node itself serves the device: no link.
@@ -242,8 +244,10 @@ func TestErrorsTellDeviceFromRoute(t *testing.T) {
 			t.Errorf("%s:%d: got %v, want %v", c.device, c.port, err, c.want)
 		}
 	}
-	if _, err := user.Open(context.Background(), OpenRequest{Device: "echo", Port: 161, Protocol: protocol.UDP}); !errors.Is(err, ErrUDP) {
-		t.Errorf("UDP: %v", err)
+	for _, p := range []protocol.Transport{protocol.UDP, 50} { // the port is registered for TCP
+		if _, err := user.Open(context.Background(), OpenRequest{Device: "echo", Port: 9100, Protocol: p}); !errors.Is(err, ErrNotAllowed) {
+			t.Errorf("protocol %d: %v", p, err)
+		}
 	}
 	// The device's port changes hands: a lying user still gets nothing, the tunnel-node asks its own records.
 	tn := user.tunnel(t, "echo", 9100)

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"culvert/protocol"
+	"culvert/tunnel/link"
 )
 
 // OpenRequest asks for a local address behind which a device's port is.
@@ -78,8 +79,8 @@ func (m *Manager) newTunnel(q OpenRequest, id string) (*Tunnel, error) {
 	if q.Protocol == 0 {
 		q.Protocol = protocol.TCP
 	}
-	if q.Protocol != protocol.TCP {
-		return nil, ErrUDP
+	if q.Protocol != protocol.TCP && q.Protocol != protocol.UDP {
+		return nil, notAllowed(link.ReasonPort, "protocol %d", q.Protocol)
 	}
 	if len(q.Routes) == 0 {
 		q.Routes = m.cfg.Routes
@@ -101,7 +102,8 @@ func (m *Manager) newTunnel(q OpenRequest, id string) (*Tunnel, error) {
 		}
 		id = hex.EncodeToString(b[:])
 	}
-	t := &Tunnel{m: m, id: id, local: me.Node.ID, req: q, since: m.cfg.Now(), conns: make(map[*net.TCPConn]struct{})}
+	t := &Tunnel{m: m, id: id, local: me.Node.ID, req: q, since: m.cfg.Now(), conns: make(map[*net.TCPConn]struct{}),
+		sources: make(map[netip.AddrPort]*source)}
 	t.ctx, t.cancel = context.WithCancel(m.ctx)
 	return t, nil
 }
@@ -111,29 +113,47 @@ func (t *Tunnel) listen(at netip.AddrPort) error {
 	if !at.IsValid() {
 		at = netip.AddrPortFrom(loopback(), 0)
 	}
-	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+	var l *net.TCPListener
+	var u *net.UDPConn
+	var err error
+	if t.req.Protocol == protocol.UDP {
+		u, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+	} else {
+		l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+	}
 	if err != nil {
 		t.Close()
 		return fmt.Errorf("tunnel: local address: %w", err)
 	}
-	t.m.mu.Lock()
-	if t.m.closed || len(t.m.tunnels) >= t.m.cfg.Limits.Tunnels || t.m.tunnels[t.id] != nil {
-		err = ErrLimit
-		if t.m.closed {
-			err = ErrClosed
-		}
-		t.m.mu.Unlock()
-		_ = l.Close()
-		t.Close()
-		return err
-	}
-	t.m.tunnels[t.id] = t
 	t.mu.Lock()
-	t.listener = l
-	t.wg.Go(t.accept)
+	t.listener, t.packets = l, u // Close ends them from here on
 	t.mu.Unlock()
+	t.m.mu.Lock()
+	switch {
+	case t.m.closed:
+		err = ErrClosed
+	case len(t.m.tunnels) >= t.m.cfg.Limits.Tunnels || t.m.tunnels[t.id] != nil:
+		err = ErrLimit
+	default:
+		t.m.tunnels[t.id] = t
+	}
 	t.m.mu.Unlock()
-	return nil
+	t.mu.Lock()
+	if err == nil && t.closed {
+		err = ErrClosed
+	}
+	if err == nil {
+		if l != nil {
+			t.wg.Go(t.accept)
+		} else {
+			t.wg.Go(t.receive)
+		}
+	}
+	t.mu.Unlock()
+	if err != nil {
+		t.Close()
+	}
+	return err
 }
 
 // Restore listens again for forwards that were to last. The device is looked for when somebody connects. It returns why

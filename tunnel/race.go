@@ -1,14 +1,23 @@
 package tunnel
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
-// Staggering of a race: what costs little starts at once, the relay a moment later, further nodes and relays after that.
+// Staggering of a race: what costs little starts at once, the meeting by UDP and the relay a moment later, further nodes and
+// relays after that. A relay is what works nearly everywhere, and the first byte may have to wait for it.
 const (
-	relayDelay  = 150 * time.Millisecond
+	punchDelay  = 30 * time.Millisecond
+	relayDelay  = 60 * time.Millisecond
 	nextRelay   = 300 * time.Millisecond
 	nextTarget  = 250 * time.Millisecond
 	mostTargets = 6
 	mostRelays  = 3
+	// liveHead is how long a link that is there already may take before new ones are tried beside it.
+	liveHead = 300 * time.Millisecond
+	// background is how long better routes are tried on after the first one has won.
+	background = 8 * time.Second
 )
 
 // entrant is one way to one tunnel-node that takes part in a race.
@@ -17,32 +26,35 @@ type entrant struct {
 	target int // which node; -1: this node itself
 	relay  int // which of the node's relays
 	after  time.Duration
+	live   *path // a link that is there already
 }
 
-// line up entrants: routes allowed, relays[i] of target i.
+// entrants lines up who takes part: routes allowed, relays[i] of target i.
 func entrants(self bool, routes []Route, relays []int) []entrant {
-	allowed := func(r Route) bool {
-		for _, o := range routes {
-			if o == r {
-				return true
-			}
-		}
-		return false
-	}
 	var l []entrant
-	if self && allowed(LAN) {
+	if self && allowed(routes, LAN) {
 		l = append(l, entrant{route: LAN, target: -1})
 	}
 	for t := range min(len(relays), mostTargets) {
 		start := time.Duration(t) * nextTarget
-		for _, r := range []Route{LAN, Direct, Mapped, Punched} {
-			if allowed(r) {
-				l = append(l, entrant{route: r, target: t, after: start})
+		for _, e := range []entrant{{route: LAN}, {route: Direct}, {route: Mapped}, {route: Punched, after: punchDelay}} {
+			if e.target, e.after = t, start+e.after; allowed(routes, e.route) {
+				l = append(l, e)
 			}
 		}
-		for i := 0; allowed(Relayed) && i < min(relays[t], mostRelays); i++ {
+		for i := 0; allowed(routes, Relayed) && i < min(relays[t], mostRelays); i++ {
 			l = append(l, entrant{route: Relayed, target: t, relay: i, after: start + relayDelay + time.Duration(i)*nextRelay})
 		}
+	}
+	return l
+}
+
+// behind gives a living link to target a head start over the others.
+func behind(live *path, target int, others []entrant) []entrant {
+	l := []entrant{{route: live.route, target: target, live: live}}
+	for _, e := range others {
+		e.after += liveHead
+		l = append(l, e)
 	}
 	return l
 }
@@ -53,15 +65,19 @@ const (
 	ready raceState = iota
 	running
 	lost
+	winning
 )
 
-// race decides who starts when, and who has won. It has no clock, no goroutine and no randomness: events go in, actions
-// come out.
+// race decides who starts when, and who has won. The first who works wins, and goes on winning until a better one works too:
+// those are not stopped, but given a while more. It has no clock, no goroutine and no randomness: events go in, actions come
+// out.
 type race struct {
 	in    []entrant
 	state []raceState
 	start time.Time
+	end   time.Time     // when those who run are given up
 	early time.Duration // how far the start list has been brought forward because nobody was running
+	best  int           // who wins so far, -1 for nobody
 	over  bool
 }
 
@@ -69,36 +85,54 @@ type race struct {
 type raceAction struct {
 	start  []int
 	cancel []int
-	winner int // -1: none yet
-	failed bool
+	winner int  // the new one; -1: none
+	over   bool // nobody runs any more
+	failed bool // and nobody has won
 }
 
-func newRace(now time.Time, in []entrant) *race {
-	return &race{in: in, state: make([]raceState, len(in)), start: now}
+func newRace(now time.Time, in []entrant, patience time.Duration) *race {
+	return &race{in: in, state: make([]raceState, len(in)), start: now, end: now.Add(patience), best: -1}
 }
 
-// won: entrant i works. The others are cancelled.
-func (r *race) won(i int) raceAction {
-	a := raceAction{winner: i}
-	if r.over {
+// won: entrant i works. Who would not be better is cancelled, the others have a while to get there.
+func (r *race) won(now time.Time, i int) raceAction {
+	if r.over || r.state[i] != running {
 		return raceAction{winner: -1}
 	}
-	r.over = true
-	for j, s := range r.state {
-		if j != i && s == running {
-			a.cancel = append(a.cancel, j)
-			r.state[j] = lost
+	r.state[i], r.best = winning, i
+	if end := now.Add(background); end.Before(r.end) {
+		r.end = end
+	}
+	var cancel []int
+	for j, e := range r.in {
+		better := e.route.rank() < r.in[i].route.rank()
+		switch r.state[j] {
+		case running:
+			if !better {
+				cancel, r.state[j] = append(cancel, j), lost
+			}
+		case ready:
+			// A meeting by UDP is worth its packets with the node that is used. Where a link was there already, better ones
+			// were looked for when it was made.
+			if !better || r.in[i].live != nil || e.route == Punched && e.target != r.in[i].target {
+				r.state[j] = lost
+			}
 		}
 	}
+	a := r.tick(now)
+	a.cancel, a.winner = append(cancel, a.cancel...), i
 	return a
 }
 
 // failed: entrant i does not work. final: nor will any other way to the same node, which has answered.
 func (r *race) failed(now time.Time, i int, final bool) raceAction {
+	if r.over || r.state[i] != running {
+		return raceAction{winner: -1}
+	}
 	var cancel []int
 	r.state[i] = lost
 	for j, e := range r.in {
-		if final && e.target == r.in[i].target && j != i {
+		if final && e.target == r.in[i].target && j != i && r.state[j] != winning {
 			if r.state[j] == running {
 				cancel = append(cancel, j)
 			}
@@ -106,7 +140,7 @@ func (r *race) failed(now time.Time, i int, final bool) raceAction {
 		}
 	}
 	a := r.tick(now)
-	a.cancel = append(a.cancel, cancel...)
+	a.cancel = append(cancel, a.cancel...)
 	return a
 }
 
@@ -119,6 +153,11 @@ func (r *race) tick(now time.Time) raceAction {
 	busy, next := false, time.Duration(-1)
 	for i, e := range r.in {
 		switch {
+		case !now.Before(r.end) && (r.state[i] == running || r.state[i] == ready):
+			if r.state[i] == running {
+				a.cancel = append(a.cancel, i)
+			}
+			r.state[i] = lost
 		case r.state[i] == running:
 			busy = true
 		case r.state[i] == ready && (next < 0 || e.after < next):
@@ -126,7 +165,7 @@ func (r *race) tick(now time.Time) raceAction {
 		}
 	}
 	if !busy && next < 0 {
-		r.over, a.failed = true, true
+		r.over, a.over, a.failed = true, true, r.best < 0
 		return a
 	}
 	if elapsed := now.Sub(r.start) + r.early; !busy && next > elapsed {
@@ -144,14 +183,17 @@ func (r *race) tick(now time.Time) raceAction {
 
 // next is when tick is due, zero for never.
 func (r *race) next() time.Time {
-	var t time.Time
-	for i, e := range r.in {
-		if at := r.start.Add(e.after - r.early); r.state[i] == ready && (t.IsZero() || at.Before(t)) {
-			t = at
-		}
-	}
 	if r.over {
 		return time.Time{}
 	}
+	t := r.end
+	for i, e := range r.in {
+		if at := r.start.Add(e.after - r.early); r.state[i] == ready && at.Before(t) {
+			t = at
+		}
+	}
 	return t
 }
+
+// allowed reports whether r is one of routes.
+func allowed(routes []Route, r Route) bool { return slices.Contains(routes, r) }

@@ -124,9 +124,6 @@ func (m *Manager) admitRequest(ctx context.Context, now time.Time, v *protocol.V
 	if !now.Before(v.Node.Expires) || m.cfg.Revoked(v.Sender) {
 		return ErrRevoked
 	}
-	if req.Protocol != protocol.TCP {
-		return ErrUDP
-	}
 	if len(req.Candidates) > 4 {
 		return ErrLimit
 	}

@@ -19,6 +19,7 @@ const (
 type servedKey struct {
 	local, peer, device protocol.ID
 	port                uint16
+	proto               protocol.Transport
 	route               Route
 	relay               protocol.ID
 }
@@ -32,7 +33,7 @@ func (m *Manager) server(me *member, route Route, via protocol.ID) func(context.
 		err := m.enter(peer.ID)
 		if err == nil {
 			defer m.leave(peer.ID)
-			key := servedKey{local, peer.ID, open.Device, open.Port, route, via}
+			key := servedKey{local, peer.ID, open.Device, open.Port, open.Protocol, route, via}
 			m.account(key, func(s *Served) { s.Open++ })
 			var moved int64
 			moved, err = m.serveFlow(ctx, local, peer, f)
@@ -72,8 +73,11 @@ func (m *Manager) serveFlow(ctx context.Context, local protocol.ID, peer *protoc
 	if err != nil || dev.ID != open.Device {
 		return 0, ErrUnknownDevice
 	}
-	conn, err := m.dialer.connect(ctx, Ask{Device: dev, Requester: peer, Port: open.Port, Protocol: open.Protocol,
-		Local: local, Consent: me.Consent})
+	ask := Ask{Device: dev, Requester: peer, Port: open.Port, Protocol: open.Protocol, Local: local, Consent: me.Consent}
+	if open.Protocol == protocol.UDP {
+		return m.serveDatagrams(ctx, ask, f)
+	}
+	conn, err := m.dialer.connect(ctx, ask)
 	if err != nil {
 		return 0, err
 	}
@@ -120,7 +124,7 @@ func (m *Manager) account(key servedKey, fn func(*Served)) {
 		if len(m.served) >= mostServed {
 			return
 		}
-		s = &Served{Local: key.local, Peer: key.peer, Device: key.device, Port: key.port, Route: key.route, Relay: key.relay, Since: now}
+		s = &Served{Local: key.local, Peer: key.peer, Device: key.device, Port: key.port, Protocol: key.proto, Route: key.route, Relay: key.relay, Since: now}
 		m.served[key] = s
 	}
 	s.Last = now

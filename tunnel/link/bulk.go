@@ -16,6 +16,12 @@ import (
 // bulkTimeout bounds the making of a flow's own connection.
 const bulkTimeout = 10 * time.Second
 
+// bulkKeepAlive opens a NAT that forgot a flow's own connection again from the inside, and finds out when it stays shut: the
+// link's PINGs say nothing about this connection.
+func bulkKeepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}
+}
+
 // ErrPreface marks a connection that is not the one a flow waits for.
 var ErrPreface = errors.New("link: no flow waits for this connection")
 
@@ -48,6 +54,11 @@ func (l *Link) newBulk(conn net.Conn, k flowKeys) (*bulk, error) {
 		in, out = out, in
 	}
 	b := &bulk{conn: conn}
+	if c, ok := conn.(interface {
+		SetKeepAliveConfig(net.KeepAliveConfig) error
+	}); ok {
+		_ = c.SetKeepAliveConfig(bulkKeepAlive())
+	}
 	var err error
 	if b.in, err = newDirection(in, rekeyEvery); err != nil {
 		return nil, err

@@ -154,14 +154,17 @@ func TestAliveCheck(t *testing.T) {
 		want verdict
 		due  float64
 	}{
+		"in use, not yet":       {5.5, pulse{heard: at(5), used: at(5.2)}, watchOn, 6},
+		"in use, silent":        {6, pulse{heard: at(5), used: at(5.2)}, watchAsk, 9.5},
+		"no longer in use":      {16, pulse{heard: at(15), used: at(5.2)}, watchOn, 40},
 		"idle":                  {10, pulse{heard: at(5)}, watchOn, 30},
 		"idle long":             {30, pulse{heard: at(5)}, watchAsk, 33.5},
-		"something waits":       {5.5, pulse{heard: at(4), said: at(5)}, watchOn, 6},
+		"something waits":       {5.5, pulse{heard: at(4), said: at(5)}, watchOn, 5.75},
 		"something waits long":  {6, pulse{heard: at(4), said: at(5)}, watchAsk, 9.5},
 		"asked":                 {8, pulse{heard: at(4), said: at(5), asked: at(6)}, watchOn, 9.5},
 		"asked in vain":         {9.5, pulse{heard: at(4), said: at(5), asked: at(6)}, watchDead, 9.5},
 		"answered":              {9.5, pulse{heard: at(6.1), said: at(5), asked: at(6)}, watchOn, 31.1},
-		"answered, said more":   {9.5, pulse{heard: at(6.1), said: at(9), asked: at(6)}, watchOn, 10},
+		"answered, said more":   {9.5, pulse{heard: at(6.1), said: at(9), asked: at(6)}, watchOn, 9.75},
 		"said before it was ok": {9.5, pulse{heard: at(9), said: at(8)}, watchOn, 34},
 	} {
 		if v, due := tm.check(at(c.now), c.p); v != c.want || !due.Equal(at(c.due)) {

@@ -13,7 +13,8 @@
 //
 //	type 1 | flags 1 | length 2 | flow 16 | offset 8 | data (length)
 //	flow   = link number 8 (exporter) ‖ counter 8; the counter only grows, so a flow ID never returns. Zero: the link itself.
-//	offset = of the data in its direction of the flow; for WINDOW the new limit, for PING and PONG an echoed number
+//	offset = of the data in its direction of the flow; for WINDOW the new limit, for PING and PONG an echoed number, for
+//	         DATAGRAM how many its sender had for the flow before, those that he dropped counted
 //	flags  = 0, not looked at
 //
 //	01 HELLO    version 1 | role 1 | request hash 32 | certificate length 2 | Node record
@@ -28,8 +29,11 @@
 //	0a PONG     –
 //	0b BULK     –      from offset on this direction goes on in the flow's own connection
 //	0c GOAWAY   reason 1 | text     the link closes
-//	0d          reserved: DATAGRAM, for flows of protocol 17
+//	0d DATAGRAM 0 to 16,356 bytes     one whole datagram of a flow of protocol 17
 //	0e MEET     token 32     join me at the relay of this link by this token: the flow's own connection
+//	0f NEWS     –      I may be reached better by now: look for another route
+//	10          reserved: RESUME
+//	11          reserved: RESUMED
 //
 // Unknown types are skipped, fields that a later version appends are ignored. HELLO is the first frame each way, the
 // client's first; its record must be certified and its ID must be that of the key that TLS proved. A later HELLO on a living
@@ -37,6 +41,26 @@
 //
 // Every flow has a window each way; a reader that stalls stops its own flow's sender and nobody else, and a link never holds
 // more than its budget of unread bytes. The read loop waits for no flow.
+//
+// A flow of protocol 17 carries DATAGRAMs instead of DATA, has no window and no connection of its own, and ends with FIN both
+// ways like the others. Nobody waits for a datagram: where a queue is full, at either end, it is dropped and counted.
+//
+// # Life and death
+//
+// An end that said something and hears nothing for Ask says PING, at once where it has reason to; after Suspect without any
+// frame new flows are better opened elsewhere, after Answer the link is dead and its flows are reset. While flows are in use
+// both ends ask after Busy of silence, so that a NAT on either side that lost its table is opened from the inside; else after
+// Idle.
+//
+// # Room for flows that move
+//
+// A flow that outlives its link would go on in another link of the same two nodes by
+//
+//	10 RESUME   flow = the old ID, offset = how many bytes of the other direction have been taken | proof 32
+//	11 RESUMED  flow = the old ID, offset = the same of the answering side
+//
+// each end sending again from the offset that it was told: an ID names its flow for ever, and offsets count from its OPEN.
+// The proof would be made with a key of the old link's exporter. Nobody sends these yet.
 //
 // # A flow's own connection
 //

@@ -45,12 +45,19 @@ type Flow struct {
 	stage bulkStage
 	bulk  *bulk
 	met   bool // the peer has called to the relay
+
+	datagrams [][]byte // of a flow of protocol UDP, that nobody has read
+	queued    int      // their bytes
+	number    uint64   // of the next datagram to be sent
 }
 
 func newFlow(l *Link, id FlowID, open Open) *Flow {
 	f := &Flow{
 		link: l, id: id, open: open, answer: make(chan struct{}), waiting: true,
 		limit: firstWindow, window: firstWindow, sendLimit: firstWindow,
+	}
+	if f.udp() {
+		f.stage = bulkFailed // datagrams ride the link
 	}
 	f.readable.L, f.writable.L = &f.mu, &f.mu
 	f.active.Store(int64(time.Since(l.start)))
@@ -78,6 +85,7 @@ func (l *Link) Open(o Open) (*Flow, error) {
 	l.flows[l.counter] = f
 	l.pending++
 	l.mu.Unlock()
+	l.inUse()
 	l.spoke()
 	if err := l.out.data(Header{Type: FrameOpen, Flow: f.id}, o.Append(nil)); err != nil {
 		f.fail(err)
@@ -205,8 +213,8 @@ func (f *Flow) finish(err error) bool {
 		return false
 	}
 	f.err = err
-	f.link.buffered.Add(-int64(len(f.recv)))
-	f.recv, f.spare = nil, nil
+	f.link.buffered.Add(-int64(len(f.recv) + f.queued))
+	f.recv, f.spare, f.datagrams, f.queued = nil, nil, nil, 0
 	f.link.granted.Add(int64(firstWindow) - int64(f.window))
 	if f.stage == bulkDialling {
 		f.stage = bulkFailed
@@ -258,6 +266,8 @@ func (f *Flow) handle(h Header, data []byte) error {
 	switch h.Type {
 	case FrameData:
 		return f.handleData(h, data)
+	case FrameDatagram:
+		return f.handleDatagram(data)
 	case FrameMeet:
 		return f.link.meet(f, data)
 	case FrameRefused, FrameReset:
@@ -287,7 +297,7 @@ func (f *Flow) handle(h Header, data []byte) error {
 			f.writable.Signal()
 		}
 	case FrameFin, FrameBulk:
-		if h.Offset != f.received || f.finIn || f.bulkIn {
+		if h.Offset != f.received || f.finIn || f.bulkIn || f.udp() && h.Type == FrameBulk {
 			return fmt.Errorf("%w: end of a direction out of place", ErrFrame)
 		}
 		if h.Type == FrameFin {
@@ -307,7 +317,7 @@ func (f *Flow) handleData(h Header, data []byte) error {
 		return nil
 	}
 	n := uint64(len(data))
-	if h.Offset != f.received || f.finIn || f.bulkIn || n > f.limit-f.received {
+	if f.udp() || h.Offset != f.received || f.finIn || f.bulkIn || n > f.limit-f.received {
 		f.mu.Unlock()
 		return fmt.Errorf("%w: data out of place or past the window", ErrFrame)
 	}
@@ -329,6 +339,7 @@ func (f *Flow) handleData(h Header, data []byte) error {
 // count notes that bytes have moved and starts the flow's own connection when they were many.
 func (f *Flow) count(n int) {
 	f.active.Store(int64(time.Since(f.link.start)))
+	f.link.inUse()
 	if moved := f.moved.Add(int64(n)); moved > f.link.cfg.PromoteAfter && f.link.cfg.PromoteAfter >= 0 {
 		f.promote()
 	}

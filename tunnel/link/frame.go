@@ -12,19 +12,23 @@ import (
 type FrameType byte
 
 const (
-	FrameHello   FrameType = 0x01
-	FrameOpen    FrameType = 0x02
-	FrameOpened  FrameType = 0x03
-	FrameRefused FrameType = 0x04
-	FrameData    FrameType = 0x05
-	FrameWindow  FrameType = 0x06
-	FrameFin     FrameType = 0x07
-	FrameReset   FrameType = 0x08
-	FramePing    FrameType = 0x09
-	FramePong    FrameType = 0x0a
-	FrameBulk    FrameType = 0x0b
-	FrameGoAway  FrameType = 0x0c
-	FrameMeet    FrameType = 0x0e
+	FrameHello    FrameType = 0x01
+	FrameOpen     FrameType = 0x02
+	FrameOpened   FrameType = 0x03
+	FrameRefused  FrameType = 0x04
+	FrameData     FrameType = 0x05
+	FrameWindow   FrameType = 0x06
+	FrameFin      FrameType = 0x07
+	FrameReset    FrameType = 0x08
+	FramePing     FrameType = 0x09
+	FramePong     FrameType = 0x0a
+	FrameBulk     FrameType = 0x0b
+	FrameGoAway   FrameType = 0x0c
+	FrameDatagram FrameType = 0x0d
+	FrameMeet     FrameType = 0x0e
+	FrameNews     FrameType = 0x0f
+	FrameResume   FrameType = 0x10 // reserved
+	FrameResumed  FrameType = 0x11 // reserved
 )
 
 const (
@@ -84,7 +88,7 @@ func ParseHeader(b []byte) (Header, error) {
 	if h.Type == 0 || h.Offset > 1<<62 {
 		return Header{}, fmt.Errorf("%w: type or offset", ErrFrame)
 	}
-	if h.Type == FrameData && (h.Length == 0 || h.Length > maxData) {
+	if h.Type == FrameData && (h.Length == 0 || h.Length > maxData) || h.Type == FrameDatagram && h.Length > maxData {
 		return Header{}, fmt.Errorf("%w: %d bytes of data", ErrFrame, h.Length)
 	}
 	return h, nil

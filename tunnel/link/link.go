@@ -86,6 +86,8 @@ type Config struct {
 	DialBulk func(ctx context.Context, meet func(token protocol.Hash) error) (net.Conn, error)
 	// Meet joins the peer at the relay and returns the connection; nil where the link is not relayed.
 	Meet func(ctx context.Context, token protocol.Hash) (net.Conn, error)
+	// News is told that the peer may be reached better by now; in the read loop, so it must not wait. Nil: nobody is told.
+	News func(*Link)
 
 	PromoteAfter int64 // bytes after which a flow gets its own connection, 1 MiB; negative: never
 	Timing       Timing
@@ -110,6 +112,9 @@ type Link struct {
 	heard    atomic.Int64 // nanoseconds since start
 	said     atomic.Int64
 	asked    atomic.Int64  // when the last PING went out, 0 for never
+	active   atomic.Int64  // when a flow was opened or moved something, 0 for never
+	nudged   atomic.Bool   // ask at once
+	dropped  atomic.Uint64 // datagrams for which there was no room
 	look     chan struct{} // the watch should look again
 	buffered atomic.Int64  // unread bytes
 	granted  atomic.Int64  // windows beyond the first
@@ -208,8 +213,32 @@ func (l *Link) Silence() time.Duration { return time.Since(l.start) - time.Durat
 // would then cost all its connections, but new ones do better elsewhere.
 func (l *Link) Suspect() bool {
 	asked := l.asked.Load()
-	return asked > 0 && l.heard.Load() < asked && time.Since(l.start)-time.Duration(asked) >= l.cfg.Timing.Ask
+	return asked > 0 && l.heard.Load() < asked && time.Since(l.start)-time.Duration(asked) >= l.cfg.Timing.Suspect
 }
+
+// Ask has the peer asked for a sign of life at once: something about the way to it may have changed.
+func (l *Link) Ask() {
+	l.nudged.Store(true)
+	l.wakeWatch()
+}
+
+// Tell tells the peer that this side may be reached better by now.
+func (l *Link) Tell() { l.endOn(l.control(Header{Type: FrameNews}, nil)) }
+
+// Fail ends the link without a word to the peer, of whom nothing will be heard any more.
+func (l *Link) Fail(err error) { l.end(err) }
+
+// Here is the address at this end of the connection; invalid where the transport does not tell.
+func (l *Link) Here() netip.AddrPort {
+	if a, ok := l.conn.LocalAddr().(*net.TCPAddr); ok {
+		p := a.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// Dropped counts the datagrams for which there was no room on this side.
+func (l *Link) Dropped() uint64 { return l.dropped.Load() }
 
 // ResetIdle resets the flows in which no byte has moved for limit, and returns how many they were.
 func (l *Link) ResetIdle(limit time.Duration) int {

@@ -67,6 +67,18 @@ func (o *outbox) data(h Header, data []byte) error {
 	return err
 }
 
+// offer adds a datagram where there is room, and waits for nothing.
+func (o *outbox) offer(h Header, data []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.buf) >= outFull || o.err != nil {
+		return false
+	}
+	o.appendLocked(h, data)
+	o.wakeLocked()
+	return true
+}
+
 func (o *outbox) appendLocked(h Header, data []byte) {
 	if o.err != nil {
 		return

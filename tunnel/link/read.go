@@ -53,6 +53,11 @@ func (l *Link) handle(h Header, data []byte) error {
 		return l.control(Header{Type: FramePong, Offset: h.Offset}, nil)
 	case FramePong:
 		return nil
+	case FrameNews:
+		if l.cfg.News != nil {
+			l.cfg.News(l)
+		}
+		return nil
 	case FrameHello:
 		return l.renewed(data)
 	case FrameGoAway:
@@ -63,7 +68,7 @@ func (l *Link) handle(h Header, data []byte) error {
 		return &GoneError{Reason: reason, Text: text}
 	case FrameOpen:
 		return l.accept(h, data)
-	case FrameOpened, FrameRefused, FrameData, FrameWindow, FrameFin, FrameReset, FrameBulk, FrameMeet:
+	case FrameOpened, FrameRefused, FrameData, FrameWindow, FrameFin, FrameReset, FrameBulk, FrameDatagram, FrameMeet:
 	default:
 		return nil
 	}
@@ -115,6 +120,7 @@ func (l *Link) accept(h Header, data []byte) error {
 		return fmt.Errorf("%w: flow ID used before", ErrFrame)
 	}
 	l.counter = h.Flow.Counter()
+	l.inUse()
 	if len(l.flows) >= l.cfg.Limits.Flows || l.pending >= l.cfg.Limits.Opening {
 		l.mu.Unlock()
 		return l.control(Header{Type: FrameRefused, Flow: h.Flow}, AppendReason(nil, ReasonLimit, "of this link"))
@@ -161,7 +167,7 @@ func (l *Link) meet(f *Flow, data []byte) error {
 
 // control sends a frame that waits for nothing; an error means that the peer lets too much pile up.
 func (l *Link) control(h Header, data []byte) error {
-	if h.Type != FramePong && h.Type != FramePing && h.Type != FrameWindow {
+	if h.Type != FramePong && h.Type != FramePing && h.Type != FrameWindow && h.Type != FrameNews {
 		l.spoke()
 	}
 	if !l.out.control(h, data) {
@@ -177,10 +183,22 @@ func (l *Link) touch() { l.heard.Store(int64(time.Since(l.start))) }
 func (l *Link) spoke() {
 	if said, heard := l.said.Load(), l.heard.Load(); said <= heard {
 		l.said.Store(int64(time.Since(l.start)) + 1)
-		select {
-		case l.look <- struct{}{}:
-		default:
-		}
+		l.wakeWatch()
+	}
+}
+
+// inUse notes that flows use the link.
+func (l *Link) inUse() {
+	now := int64(time.Since(l.start))
+	if was := l.active.Swap(max(now, 1)); was == 0 || now-was > int64(l.cfg.Timing.Recent) {
+		l.wakeWatch() // which looks seldom while nothing moves
+	}
+}
+
+func (l *Link) wakeWatch() {
+	select {
+	case l.look <- struct{}{}:
+	default:
 	}
 }
 
@@ -201,7 +219,13 @@ func (l *Link) watch() error {
 		p := pulse{
 			heard: l.start.Add(time.Duration(l.heard.Load())), said: l.start.Add(time.Duration(l.said.Load())), asked: asked,
 		}
+		if used := l.active.Load(); used > 0 {
+			p.used = l.start.Add(time.Duration(used))
+		}
 		what, due := l.cfg.Timing.check(now, p)
+		if l.nudged.Swap(false) && what == watchOn && (p.asked.IsZero() || !p.heard.Before(p.asked)) {
+			what, due = watchAsk, now.Add(l.cfg.Timing.Answer)
+		}
 		switch what {
 		case watchDead:
 			return ErrDead
