@@ -116,8 +116,8 @@ func (m *Mapper) loop() {
 	defer close(m.done)
 	defer m.work.Wait()
 	defer m.cancel()
-	verify, stopVerify := context.WithCancel(m.ctx)
-	defer stopVerify()
+	questions, stop := context.WithCancel(m.ctx) // what changes nothing at a router is broken off by Close
+	defer stop()
 	steps := machine{port: m.cfg.Port}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -125,12 +125,12 @@ func (m *Mapper) loop() {
 	for {
 		switch ev.(type) {
 		case evNetwork:
-			m.step(verify, &steps, evGateways{m.cfg.Gateways()})
+			m.step(questions, &steps, evGateways{m.cfg.Gateways()})
 			ev = evRecheck{}
 		case evClose:
-			stopVerify()
+			stop()
 		}
-		m.step(verify, &steps, ev)
+		m.step(questions, &steps, ev)
 		if steps.done() {
 			return
 		}
@@ -149,9 +149,9 @@ func (m *Mapper) loop() {
 	}
 }
 
-func (m *Mapper) step(verify context.Context, steps *machine, ev any) {
+func (m *Mapper) step(questions context.Context, steps *machine, ev any) {
 	for _, a := range steps.step(m.cfg.Now(), ev) {
-		m.do(verify, a)
+		m.do(questions, a)
 	}
 	proved := steps.proved()
 	m.mu.Lock()
@@ -177,13 +177,13 @@ func (m *Mapper) step(verify context.Context, steps *machine, ev any) {
 }
 
 // do starts what the machine wants done. The machine asks each client for one thing at a time.
-func (m *Mapper) do(verify context.Context, a action) {
+func (m *Mapper) do(questions context.Context, a action) {
 	if a.do == doForget {
 		delete(m.clients, a.id)
 		return
 	}
 	if a.do == doVerify {
-		m.run(verify, verifyTimeout, func(ctx context.Context) any {
+		m.run(questions, verifyTimeout, func(ctx context.Context) any {
 			return evVerified{a.id, a.mapping.External, m.cfg.Verify(ctx, a.mapping)}
 		})
 		return
@@ -195,7 +195,7 @@ func (m *Mapper) do(verify context.Context, a action) {
 	}
 	switch a.do {
 	case doProbe:
-		m.run(m.ctx, probeTimeout, func(ctx context.Context) any {
+		m.run(questions, probeTimeout, func(ctx context.Context) any {
 			began := time.Now()
 			by, external, err := c.probe(ctx)
 			return evProbed{a.id, by, external, err, time.Since(began)}
@@ -206,7 +206,7 @@ func (m *Mapper) do(verify context.Context, a action) {
 			return evOpened{a.id, g, err}
 		})
 	case doCheck:
-		m.run(m.ctx, checkTimeout, func(ctx context.Context) any {
+		m.run(questions, checkTimeout, func(ctx context.Context) any {
 			p, err := c.check(ctx, a.grant)
 			return evChecked{a.id, p, err}
 		})
