@@ -118,9 +118,8 @@ func (n *Node) watchLoop(ctx context.Context) {
 			}
 			n.families.Store(uint32(familiesOf(n.ownPrefixes(), n.bound().Addr())))
 			n.finder.Reset()
-			for _, m := range n.members() {
-				m.touch()
-			}
+			n.networksChanged()
+			n.touchAll()
 			n.log.Info("networks of this machine", "gateways", len(c.Gateways))
 		}
 	}
