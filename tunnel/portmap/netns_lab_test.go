@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 	inside := flag.Bool("netns.inside", false, "this process is in its own network namespace")
 	flag.Parse()
 	if *inside {
+		if l, err := netlink.LinkByName("lo"); err != nil || netlink.LinkSetUp(l) != nil {
+			fmt.Fprintln(os.Stderr, "no loopback:", err)
+			os.Exit(1)
+		}
 		os.Exit(m.Run())
 	}
 	cmd := exec.Command("/proc/self/exe", append([]string{"-netns.inside"}, os.Args[1:]...)...)
@@ -63,13 +67,6 @@ type home struct {
 	nl             *netlink.Handle // in router
 	gw             Gateway
 	dir            string
-}
-
-func must(t *testing.T, what string, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
 }
 
 // in runs f in a namespace.
@@ -129,7 +126,7 @@ func newHome(t *testing.T) *home {
 	must(t, "LAN", here.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "lan", PeerNamespace: netlink.NsFd(h.router)}))
 	attrs.Name = "wan"
 	must(t, "WAN", h.nl.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "out", PeerNamespace: netlink.NsFd(h.beyond)}))
-	for _, nl := range []*netlink.Handle{here, h.nl, there} {
+	for _, nl := range []*netlink.Handle{h.nl, there} {
 		raise(t, nl, "lo")
 	}
 	raise(t, h.nl, "lan", "192.168.77.1/24", "2a0e:4d77::1/64")
@@ -200,6 +197,14 @@ func (h *home) rules(text string) {
 	h.sh("nft", "-f", file)
 }
 
+// deaf has the router not hear what matches a rule.
+func (h *home) deaf(rule string) {
+	h.t.Helper()
+	if rule != "" {
+		h.rules("table inet deaf {\nchain input {\ntype filter hook input priority 0\n" + rule + "\n}\n}\n")
+	}
+}
+
 // daemon is a router's, with its usual settings and these.
 func (h *home) daemon(settings ...string) (stop func()) {
 	h.t.Helper()
@@ -214,8 +219,13 @@ func (h *home) daemon(settings ...string) (stop func()) {
 	cmd := h.start("miniupnpd", "-d", "-f", conf, "-P", filepath.Join(h.dir, "pid"))
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = cmd.Wait() }()
-	stop = func() { _ = cmd.Process.Kill(); <-ended }
-	h.t.Cleanup(stop)
+	stop = func() { _ = cmd.Process.Signal(syscall.SIGTERM); <-ended }
+	h.t.Cleanup(func() {
+		stop()
+		if b, err := os.ReadFile(filepath.Join(h.dir, "miniupnpd.log")); err == nil && h.t.Failed() {
+			h.t.Logf("miniupnpd: %s", b[max(0, len(b)-9000):])
+		}
+	})
 	for range 500 { // until it listens
 		if l := h.sh("ss", "-Hlnut"); strings.Contains(l, ":5000 ") || strings.Contains(l, ":5351 ") {
 			return stop
