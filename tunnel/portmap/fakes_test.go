@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"culvert/protocol"
 )
@@ -70,7 +71,7 @@ func (f *fake) start(t *testing.T) *fake {
 	if !f.external.IsValid() {
 		f.external = public
 	}
-	f.epoch = 1000
+	f.epoch, f.ports.search = 1000, 400*time.Millisecond
 	f.ports.pmp = f.serve(func(b []byte) []byte { return f.portControl(b) })
 	f.ports.ssdp = f.serve(func(b []byte) []byte { return f.search(b) })
 	f.server = httptest.NewServer(http.HandlerFunc(f.http))

@@ -18,10 +18,13 @@ const (
 	verifyTimeout  = 12 * time.Second
 )
 
-// ports are those of the protocols; tests have others.
-type ports struct{ pmp, ssdp uint16 }
+// ports are those of the protocols, and how long UPnP is searched for; tests have others.
+type ports struct {
+	pmp, ssdp uint16
+	search    time.Duration
+}
 
-var standard = ports{pmp: 5351, ssdp: 1900}
+var standard = ports{pmp: 5351, ssdp: 1900, search: searchTime}
 
 // Mapper keeps the port open at all gateways. Close it.
 type Mapper struct {
@@ -232,7 +235,7 @@ func (m *Mapper) run(ctx context.Context, limit time.Duration, f func(context.Co
 // client makes what speaks a protocol with a gateway.
 func (m *Mapper) client(a action) client {
 	asked := datagrams{a.gw, m.ports.pmp}
-	search := searcher{a.gw, m.ports.ssdp, onLink(a.gw)}
+	search := searcher{a.gw, m.ports.ssdp, m.ports.search, onLink(a.gw)}
 	switch a.kind {
 	case kindPCP:
 		return &pcpClient{datagrams: asked, inside: m.cfg.Port, secret: m.cfg.Secret}

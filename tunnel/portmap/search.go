@@ -27,6 +27,7 @@ var searchAgain = []time.Duration{200 * time.Millisecond, 600 * time.Millisecond
 type searcher struct {
 	gw   Gateway
 	port uint16
+	wait time.Duration
 	may  func(netip.Addr) bool
 }
 
@@ -37,7 +38,7 @@ func (s searcher) search(ctx context.Context, look func(context.Context, *url.UR
 		return err
 	}
 	defer conn.Close()
-	heard, cancel := context.WithTimeout(ctx, searchTime)
+	heard, cancel := context.WithTimeout(ctx, s.wait)
 	defer cancel()
 	stop := context.AfterFunc(heard, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
