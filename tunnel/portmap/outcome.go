@@ -54,10 +54,10 @@ func (m *machine) opened(now time.Time, ev evOpened) {
 	if ev.grant.external.IsValid() {
 		w.status.External = ev.grant.external
 	}
-	if w.release { // it came too late, and is given back
-		w.held = w.held || ev.err == nil
-		if ev.err == nil {
-			w.grant = ev.grant
+	some := ev.err == nil || ev.grant.tcp != 0 || ev.grant.udp != 0 // it may open ports and give an address that is none
+	if w.release {                                                  // too late: it is given back
+		if some {
+			w.held, w.grant = true, ev.grant
 		}
 		return
 	}
@@ -79,7 +79,7 @@ func (m *machine) opened(now time.Time, ev evOpened) {
 	var no *refusedError
 	switch {
 	case errors.Is(ev.err, errUnusable):
-		if ev.grant.tcp != 0 || ev.grant.udp != 0 {
+		if some {
 			w.held, w.grant = true, ev.grant
 		}
 		w.release = w.held

@@ -57,6 +57,7 @@ type way struct {
 	site *site
 
 	busy   bool      // its client works
+	writes bool      // … on what the router holds
 	ready  bool      // it answered, and may open
 	at     time.Time // since when ready
 	due    time.Time // next probe, or next check
@@ -218,7 +219,7 @@ func (m *machine) recheck(now time.Time) {
 // act says what is due at now.
 func (m *machine) act(now time.Time) (out []action) {
 	do := func(d doing, w *way) {
-		w.busy = true
+		w.busy, w.writes = true, d == doOpen || d == doRelease
 		out = append(out, action{do: d, id: w.id, kind: w.kind, gw: w.site.gw, grant: w.grant})
 	}
 	m.leave = slices.DeleteFunc(m.leave, func(w *way) bool {
@@ -233,7 +234,8 @@ func (m *machine) act(now time.Time) (out []action) {
 		return true
 	})
 	for _, s := range m.sites {
-		releasing := false
+		// What a gateway gives back that was gone for a moment is the same mapping at the router.
+		releasing := slices.ContainsFunc(m.leave, func(w *way) bool { return w.site.gw == s.gw && (w.held || w.busy && w.writes) })
 		for _, w := range s.ways {
 			if w.release && !w.busy && w.held {
 				do(doRelease, w)
