@@ -206,16 +206,17 @@ func (m *membership) withdraw(ctx context.Context) {
 	}
 }
 
-// farewell withdraws everything that was announced, before a graceful stop.
+// farewell withdraws everything that was announced, and what routers have opened, before a graceful stop.
 func (n *Node) farewell() {
 	var wg sync.WaitGroup
+	wg.Go(func() { _ = n.closeMapper() })
 	for _, m := range n.members() {
 		wg.Go(func() { m.withdraw(context.WithoutCancel(n.tasks.ctx)) })
 	}
 	wg.Wait()
 }
 
-// candidates are the TCP addresses at which this node may be dialled. One that listens on a single address offers that alone.
+// candidates are the addresses at which this node may be dialled, and sent UDP where a router has opened the port. One that listens on a single address offers that alone.
 func (n *Node) candidates() []protocol.Candidate {
 	b := n.bound()
 	if a := b.Addr(); a.IsValid() && !a.IsUnspecified() {
@@ -227,7 +228,7 @@ func (n *Node) candidates() []protocol.Candidate {
 			own = append(own, p)
 		}
 	}
-	return tunnel.Candidates(own, b.Port(), nil)
+	return n.withMapped(tunnel.Candidates(own, b.Port(), nil))
 }
 
 // openNodeInfo opens the sealed value of a NodeInfo record whose signature has been checked.

@@ -192,6 +192,10 @@ func (m *membership) pingHomes(ctx context.Context) (lost bool) {
 					lost = false
 					m.touch()
 				}
+				// Somebody can verify a mapping now; or the router has another address than before.
+				if old.rtt == 0 && h.rtt > 0 || old.seen.IsValid() && old.seen.Addr() != h.seen.Addr() {
+					m.node.recheckMappings()
+				}
 				*old = h
 			}
 		}

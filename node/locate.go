@@ -118,6 +118,7 @@ func (n *Node) watchLoop(ctx context.Context) {
 			}
 			n.families.Store(uint32(familiesOf(n.ownPrefixes(), n.bound().Addr())))
 			n.finder.Reset()
+			n.networksChanged()
 			for _, m := range n.members() {
 				m.touch()
 				m.moved()

@@ -21,6 +21,7 @@ import (
 	"culvert/protocol/carrier"
 	"culvert/protocol/endpoint"
 	"culvert/tunnel"
+	"culvert/tunnel/portmap"
 	"culvert/tunnel/punch"
 	"culvert/tunnel/quicconn"
 	"culvert/tunnel/relay"
@@ -62,6 +63,7 @@ type Node struct {
 	forward *forwarder
 	finder  *discovery.Finder
 	watcher *discovery.Watcher
+	mapper  *portmap.Mapper // nil where routers are not asked for anything
 	api     *localapi.Server
 	events  *localapi.Events
 
@@ -129,6 +131,9 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if n.watcher, err = discovery.Watch(discovery.WatchConfig{}); err != nil {
 		return fmt.Errorf("watch networks: %w", err)
 	}
+	if err := n.openMapper(ctx); err != nil {
+		return fmt.Errorf("port mapping: %w", err)
+	}
 	if err := n.loadMemberships(); err != nil {
 		return err
 	}
@@ -180,6 +185,7 @@ func (n *Node) Close() error {
 	if n.api != nil {
 		closing("local API", n.api.Close)
 	}
+	closing("port mapping", n.closeMapper)
 	// Tunnels and relay first: the TCP port waits for its connections, and theirs last until they are told.
 	if n.tunnels != nil {
 		closing("tunnels", n.tunnels.Close)

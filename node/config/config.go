@@ -11,6 +11,7 @@ type Config struct {
 	Super            bool     `toml:"super"`             // offer this node as a super-node
 	Tunnel           bool     `toml:"tunnel"`            // serve end-devices of this LAN
 	Routes           []string `toml:"routes"`            // best first, out of RouteNames
+	PortMap          bool     `toml:"portmap"`           // ask routers to open the port
 	Sessions         bool     `toml:"sessions"`          // talk in sessions
 	Advertise        []string `toml:"advertise"`         // HOST[:PORT], super-nodes only; no port means that of Listen
 	AnnounceInterval Duration `toml:"announce_interval"` // how often NodeInfo is announced
@@ -73,6 +74,7 @@ func Default() Config {
 		Listen:           ":7700",
 		Tunnel:           true,
 		Routes:           RouteNames(),
+		PortMap:          true,
 		Sessions:         true,
 		Advertise:        []string{},
 		AnnounceInterval: Duration(5 * time.Minute),

@@ -15,6 +15,7 @@
 //	super                          bool       false             offer this node as a super-node
 //	tunnel                         bool       true              serve end-devices of this LAN to other nodes (--no-tunnel)
 //	routes                         names      lan,direct,relayed  the routes that may be used, best first
+//	portmap                        bool       true              ask this LAN's router to open the port: UPnP, NAT-PMP, PCP
 //	sessions                       bool       true              talk in sessions; false signs every message
 //	advertise                      addresses  none              HOST[:PORT] under which the internet reaches a super-node
 //	announce_interval              duration   5m                how often NodeInfo is announced

@@ -22,6 +22,7 @@ func (c *Config) settings() []setting {
 		{"super", &c.Super},
 		{"tunnel", &c.Tunnel},
 		{"routes", &c.Routes},
+		{"portmap", &c.PortMap},
 		{"sessions", &c.Sessions},
 		{"advertise", &c.Advertise},
 		{"announce_interval", &c.AnnounceInterval},

@@ -1,0 +1,230 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"culvert/discovery"
+	"culvert/protocol"
+	"culvert/tunnel"
+	"culvert/tunnel/portmap"
+)
+
+const (
+	// mappedPriority stands between the public addresses of interfaces and the private ones.
+	mappedPriority = 150
+	// reachTimeout is for a super-node's attempt to come through; reachAsked how many are asked in one go.
+	reachTimeout = 5 * time.Second
+	reachAsked   = 3
+	// unmapTime is for deleting mappings at the routers, before a graceful stop.
+	unmapTime = 3 * time.Second
+)
+
+// mappedSecret names what the node's PCP nonces are made of: one that was killed finds its mappings again.
+const mappedSecret = "node.portmap_secret"
+
+var errNobodyToAsk = errors.New("no super-node to ask yet")
+
+// openMapper starts what keeps the node's port open at routers. Without a network it does nothing yet. A node that listens on
+// a single address, or whose configuration says no, has none.
+func (n *Node) openMapper(ctx context.Context) error {
+	if b := n.bound().Addr(); !n.cfg.Settings.PortMap || b.IsValid() && !b.IsUnspecified() {
+		return nil
+	}
+	secret, err := n.store.Setting(mappedSecret)
+	if err != nil || len(secret) == 0 {
+		secret = make([]byte, 32)
+		if _, err := rand.Read(secret); err != nil {
+			return fmt.Errorf("read randomness: %w", err)
+		}
+		if err := n.store.SetSetting(ctx, mappedSecret, secret); err != nil {
+			return err
+		}
+	}
+	n.mapper, err = portmap.New(portmap.Config{
+		Port: n.bound().Port(), Gateways: n.mappableGateways, Verify: n.verifyMapping, Secret: secret, Log: n.log,
+		Changed: func([]portmap.Mapping) { n.touchAll() },
+	})
+	return err
+}
+
+// PortStatus says what came of asking this machine's routers to open the node's port; nothing where they are not asked.
+func (n *Node) PortStatus() []portmap.Status {
+	if n.mapper == nil {
+		return nil
+	}
+	return n.mapper.Status()
+}
+
+// closeMapper has the routers forget the node, in bounded time. It may be called twice.
+func (n *Node) closeMapper() error {
+	if n.mapper == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.tasks.ctx), unmapTime)
+	defer cancel()
+	if err := n.mapper.Close(ctx); err != nil {
+		n.log.Info("mappings not deleted at the router; they end with their leases", "error", err)
+	}
+	return nil
+}
+
+// networksChanged has the routers of now asked.
+func (n *Node) networksChanged() {
+	if n.mapper != nil {
+		n.mapper.NetworkChanged()
+	}
+}
+
+// recheckMappings is for signs that a router may have restarted, and for the first super-node that can verify a mapping.
+func (n *Node) recheckMappings() {
+	if n.mapper != nil {
+		n.mapper.Recheck()
+	}
+}
+
+func (n *Node) touchAll() {
+	for _, m := range n.members() {
+		m.touch()
+	}
+}
+
+// mappableGateways are those on whose other side the internet is, seen from a private address (IPv4), or from a public one
+// that a firewall may keep from being reached (IPv6).
+func (n *Node) mappableGateways() (l []portmap.Gateway) {
+	gs := n.gateways.Load()
+	if gs == nil {
+		return nil
+	}
+	is, err := discovery.Interfaces()
+	if err != nil {
+		return nil
+	}
+	return mappable(*gs, is, n.bound().Addr().Is4())
+}
+
+func mappable(gs []discovery.Gateway, is []discovery.Interface, only4 bool) (l []portmap.Gateway) {
+	for _, g := range gs {
+		if !g.Default || g.Layer3 {
+			continue
+		}
+		local := g.Local
+		if g.Addr.Is6() {
+			local = public6(is, g.Index)
+		}
+		switch {
+		case !local.IsValid() || g.Addr.Is6() && only4:
+		case local.Is4() && local.IsPrivate() && g.Addr.IsPrivate(), local.Is6():
+			l = append(l, portmap.Gateway{Addr: g.Addr, Local: local, Interface: g.Interface})
+		}
+	}
+	return l
+}
+
+// public6 is the first public IPv6 address of an interface.
+func public6(is []discovery.Interface, index int) netip.Addr {
+	for _, i := range is {
+		if i.Index != index {
+			continue
+		}
+		for _, p := range i.Prefixes {
+			if p.Addr().Is6() && tunnel.Public(p.Addr()) {
+				return p.Addr()
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+// verifyMapping has super-nodes dial the mapping. The question must come from the mapping's own address, so one of the same
+// family is asked.
+func (n *Node) verifyMapping(ctx context.Context, m portmap.Mapping) error {
+	if m.Protocol != protocol.TCP {
+		return errors.New("UDP alone is not verified")
+	}
+	failure := errNobodyToAsk
+	asked := 0
+	for _, member := range n.members() {
+		for _, peer := range member.verifiers(m.External.Addr()) {
+			if asked++; asked > reachAsked {
+				return failure
+			}
+			err := member.askReach(ctx, peer, m.External)
+			if err == nil {
+				return nil
+			}
+			failure = err
+		}
+	}
+	return failure
+}
+
+// verifiers are super-nodes at addresses of the family of a: the homes first, which are known to answer.
+func (m *membership) verifiers(a netip.Addr) (l []protocol.Peer) {
+	add := func(p protocol.Peer) {
+		if slices.ContainsFunc(l, func(o protocol.Peer) bool { return o.ID == p.ID }) {
+			return
+		}
+		for _, addr := range append([]netip.AddrPort{p.Addr}, m.mesh.addresses(p.ID)...) {
+			if addr.IsValid() && familyOf(addr.Addr()) == familyOf(a) {
+				p.Addr = addr
+				l = append(l, p)
+				return
+			}
+		}
+	}
+	for _, h := range m.homes.snapshot() {
+		if h.rtt > 0 {
+			add(h.peer)
+		}
+	}
+	if len(l) == 0 {
+		return nil // nobody has answered yet, so nobody would now
+	}
+	for _, p := range m.peers() {
+		add(p)
+	}
+	return l
+}
+
+func (m *membership) askReach(ctx context.Context, peer protocol.Peer, at netip.AddrPort) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	v, err := m.call(ctx, peer, protocol.ProbeReach{Addr: protocol.AddrOf(at), Protocol: protocol.TCP})
+	if err != nil {
+		return fmt.Errorf("ask super-node %s: %w", peer.ID.Short(), err)
+	}
+	r, err := protocol.ParsePayload[protocol.ReachProbed](v.Payload)
+	switch {
+	case err != nil || v.Command != protocol.CmdReachProbed:
+		return fmt.Errorf("super-node %s answered %s", peer.ID.Short(), v.Command)
+	case r.Status == protocol.StatusLimit || r.Status == protocol.StatusInternal:
+		return fmt.Errorf("super-node %s: %s", peer.ID.Short(), r.Status)
+	case r.Status != protocol.StatusOK:
+		return fmt.Errorf("%w: super-node %s: %s", portmap.ErrNotReached, peer.ID.Short(), r.Status)
+	}
+	return nil
+}
+
+// withMapped adds the verified mappings to candidates that are sorted by priority.
+func (n *Node) withMapped(l []protocol.Candidate) []protocol.Candidate {
+	if n.mapper == nil {
+		return l
+	}
+	return addMapped(l, n.mapper.Mappings())
+}
+
+func addMapped(l []protocol.Candidate, mappings []portmap.Mapping) []protocol.Candidate {
+	for _, m := range mappings {
+		l = append(l, protocol.Candidate{Kind: protocol.CandidateMapped, Protocol: m.Protocol,
+			Addr: protocol.AddrOf(m.External), Priority: mappedPriority})
+	}
+	slices.SortStableFunc(l, func(a, b protocol.Candidate) int { return cmp.Compare(b.Priority, a.Priority) })
+	return l[:min(len(l), protocol.MaxCandidates)]
+}
