@@ -209,6 +209,9 @@ func (f *family) proceedFilter(now time.Time) {
 			f.askAll(mine, mine[known])
 		case more && !now.Before(at):
 			f.query(f.socket(0), servers[len(servers)-1-len(mine)], now)
+			if a, ok := f.queries[len(f.queries)-1].due(now); ok {
+				f.m.do(a)
+			}
 		case !slices.ContainsFunc(mine, func(q *query) bool { return !q.over }) && (len(mine) == len(servers) || f.failed(f.socket(0))):
 			f.filter = true // nothing to be found out
 		}
@@ -330,8 +333,17 @@ func (f *family) mine() (l []*query) {
 	return l
 }
 
-// fallbackAt is when the socket for filtering writes to one more server.
+// fallbackAt is when the socket for filtering writes to one more server; the last stranger is only written to when nobody else
+// answers.
 func (f *family) fallbackAt() (time.Time, bool) {
-	n := len(f.mine())
-	return f.m.began.Add(time.Duration(n) * fallback), !f.filter && n > 0 && n < len(f.servers()) && f.usable(f.socket(0))
+	mine, servers := f.mine(), len(f.servers())
+	n := len(mine)
+	at := f.m.began.Add(time.Duration(n) * fallback)
+	if n == servers-1 {
+		if slices.ContainsFunc(mine, func(q *query) bool { return !q.over }) {
+			return at, false
+		}
+		at = f.m.began
+	}
+	return at, !f.filter && n > 0 && n < servers && f.usable(f.socket(0))
 }

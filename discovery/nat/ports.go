@@ -22,14 +22,11 @@ func sequence(ports []uint16) (step uint16, ok bool) {
 	}
 	slices.Sort(gaps)
 	gaps = gaps[:len(gaps)-1]
-	if n := len(gaps); n >= 4 && gaps[n-1] > maxStep*maxOthers/4 {
-		gaps = gaps[:n-1] // where the counter begins anew
+	g, ok := even(gaps)
+	if n := len(gaps); !ok && n >= 4 {
+		g, ok = even(gaps[:n-1]) // the last one may be where the counter begins anew
 	}
-	g := 0
-	for _, d := range gaps {
-		g = gcd(d, g)
-	}
-	if g == 0 || g > maxStep || gaps[0] == 0 || gaps[len(gaps)-1] > maxOthers*g {
+	if !ok {
 		return 0, false
 	}
 	up := 0
@@ -44,6 +41,14 @@ func sequence(ports []uint16) (step uint16, ok bool) {
 		return uint16(-g), true
 	}
 	return uint16(g), true
+}
+
+// even is the step that sorted gaps are few multiples of.
+func even(gaps []int) (step int, ok bool) {
+	for _, d := range gaps {
+		step = gcd(d, step)
+	}
+	return step, gaps[0] > 0 && step <= maxStep && gaps[len(gaps)-1] <= maxOthers*step
 }
 
 func gcd(a, b int) int {
