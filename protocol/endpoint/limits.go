@@ -84,7 +84,11 @@ type prefixLimiter struct {
 }
 
 func (l *prefixLimiter) allow(now time.Time, from netip.AddrPort) bool {
-	i := prefixHash(l.seed, from.Addr()) % prefixSlots
+	return l.take(now, prefixHash(l.seed, from.Addr()))
+}
+
+func (l *prefixLimiter) take(now time.Time, hash uint64) bool {
+	i := hash % prefixSlots
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.slots == nil {
@@ -111,6 +115,10 @@ func prefixHash(seed uint64, a netip.Addr) uint64 {
 			v = v<<8 | uint64(x)
 		}
 	}
+	return mix(seed, v)
+}
+
+func mix(seed, v uint64) uint64 {
 	for range 2 {
 		v ^= seed
 		v ^= v >> 30
