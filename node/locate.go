@@ -118,6 +118,8 @@ func (n *Node) watchLoop(ctx context.Context) {
 			}
 			n.families.Store(uint32(familiesOf(n.ownPrefixes(), n.bound().Addr())))
 			n.finder.Reset()
+			n.setOrigin()
+			n.natChanged()
 			for _, m := range n.members() {
 				m.touch()
 			}
