@@ -108,7 +108,7 @@ func (m *membership) announce(ctx context.Context) error {
 func (m *membership) nodeInfo() (protocol.NodeInfoValue, error) {
 	_, name := m.names()
 	v := protocol.NodeInfoValue{
-		Name: name, Tunnel: m.node.cfg.Settings.Tunnel, Candidates: m.node.candidates(),
+		Name: name, Tunnel: m.node.cfg.Settings.Tunnel, Candidates: m.node.announcedCandidates(),
 		Version: m.node.cfg.Version,
 	}
 	if m.keeps() {

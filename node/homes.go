@@ -84,6 +84,7 @@ func (m *membership) tendHomes(ctx context.Context) {
 	for round := 0; round < 2*wantHomes; round++ {
 		changed := m.chooseHomes()
 		lost := m.pingHomes(ctx)
+		m.node.observed()
 		if changed || lost {
 			m.touch() // NodeInfo names the homes
 		}

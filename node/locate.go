@@ -119,6 +119,8 @@ func (n *Node) watchLoop(ctx context.Context) {
 			n.families.Store(uint32(familiesOf(n.ownPrefixes(), n.bound().Addr())))
 			n.finder.Reset()
 			n.networksChanged()
+			n.setOrigin()
+			n.natChanged()
 			for _, m := range n.members() {
 				m.touch()
 				m.moved()

@@ -41,6 +41,9 @@ func (n *Node) readLoop(ctx context.Context) {
 		now := n.now()
 		for i := range ms[:k] {
 			m := &ms[i]
+			if n.notMessage(now, m.Addr, m.Buf[:m.N], &out.Outbox) {
+				continue
+			}
 			kind := carrier.Other
 			if m.N > 0 {
 				kind = carrier.Classify(m.Buf[0])

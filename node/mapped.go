@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"culvert/discovery"
+	"culvert/node/localapi"
 	"culvert/protocol"
 	"culvert/tunnel"
 	"culvert/tunnel/portmap"
@@ -227,4 +229,30 @@ func addMapped(l []protocol.Candidate, mappings []portmap.Mapping) []protocol.Ca
 	}
 	slices.SortStableFunc(l, func(a, b protocol.Candidate) int { return cmp.Compare(b.Priority, a.Priority) })
 	return l[:min(len(l), protocol.MaxCandidates)]
+}
+
+// portMappings is what came of each protocol at each router, for people.
+func (n *Node) portMappings() (l []localapi.PortMapping) {
+	for _, s := range n.PortStatus() {
+		p := localapi.PortMapping{Protocol: strings.ReplaceAll(s.Protocol, "-", "_"), Transport: protocol.TCP.String(), State: portFailed}
+		if s.Err != nil {
+			p.Reason = s.Err.Error()
+		}
+		if s.External.IsValid() && !s.External.IsUnspecified() {
+			p.External = netip.AddrPortFrom(s.External, n.bound().Port()).String()
+		}
+		switch s.State {
+		case portmap.Serving:
+			p.State = portMapped
+			for _, m := range n.mapper.Mappings() {
+				if m.Protocol == protocol.TCP && m.External.Addr() == s.External {
+					p.External = m.External.String()
+				}
+			}
+		case portmap.Available, portmap.Open, portmap.Unreached:
+			p.State = portUnverified
+		}
+		l = append(l, p)
+	}
+	return l
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -73,6 +74,10 @@ type Node struct {
 	wakeTick chan struct{}
 	calls    calls
 	asking   asking // TunnelRequests whose answers come by way of a super-node
+	nat      *natState
+	probes   *reachProbes
+	// Set before Run, where there is somebody who knows.
+	carrierStatus func() (name string, proxy bool) // what messages travel by
 
 	gateways atomic.Pointer[[]discovery.Gateway]
 	located  chan struct{} // closed with the first look at the networks
@@ -94,6 +99,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Log, started: cfg.Now(), tasks: newTasks(context.WithoutCancel(ctx)),
 		wakeTick: make(chan struct{}, 1), located: make(chan struct{}), memberships: make(map[protocol.Domain]*membership),
+		nat: newNATState(), probes: newReachProbes(mrand.Uint64),
 		known: make(map[protocol.Hash]*mesh), events: localapi.NewEvents(localapi.DefaultQueue, localapi.DefaultListeners),
 	}
 	n.calls.waiting = make(map[endpoint.CallID]chan<- answer)
@@ -237,6 +243,7 @@ func (n *Node) handle() {
 	n.common[protocol.CmdForwardedTunnelRequest] = route{n.forwardedRequest, never}
 	n.common[protocol.CmdForwardedTunnelOpened] = route{n.forwardedOpened, always}
 	n.common[protocol.CmdTunnelRequest] = route{n.tunnelRequest, never}
+	n.common[protocol.CmdProbeReach] = route{n.probeReach, never}
 }
 
 func (n *Node) ping(now time.Time, v *protocol.Verified) []protocol.Out {
@@ -276,6 +283,8 @@ func (n *Node) startLoops() {
 	n.tasks.start(n.busyLoop)
 	n.tasks.start(n.eventLoop)
 	n.tasks.start(n.installerLoop)
+	n.tasks.start(n.natLoop)
+	n.tasks.start(n.keepaliveLoop)
 }
 
 // expireLoop collects expired records.

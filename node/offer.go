@@ -1,68 +1,54 @@
 package node
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 
 	"culvert/protocol"
-	"culvert/tunnel"
 )
 
-// Priorities of UDP candidates: what the outside sees before what an interface has.
-const (
-	seenPriority    = 300
-	publicPriority  = 200
-	privatePriority = 100
-)
-
-// offerUDP is where this node's UDP port may be sent to, and what is known of its NAT, by how the homes see this node.
-func (n *Node) offerUDP(m *membership) ([]protocol.Candidate, protocol.Punch) {
-	var seen []netip.AddrPort
+// offerUDP is this node's part of a meeting by UDP: what the router has opened, where its socket is seen from outside, its own
+// addresses; and what is known of its NAT, at first by its homes alone. Where ports follow each other it asks for the last one.
+func (n *Node) offerUDP(ctx context.Context, m *membership) ([]protocol.Candidate, protocol.Punch) {
+	l, hint := n.udpCandidates(), n.natHint()
+	var seen, own []netip.AddrPort
 	for _, h := range m.homes.snapshot() {
 		if h.seen.IsValid() {
 			seen = append(seen, h.seen.AddrPort)
 		}
 	}
-	b := n.bound()
-	var own []netip.AddrPort
-	if a := b.Addr(); a.IsValid() && !a.IsUnspecified() {
-		own = append(own, b)
-	} else {
-		for _, p := range n.ownPrefixes() {
-			if p.Addr().Is4() || !a.Is4() {
-				own = append(own, netip.AddrPortFrom(p.Addr(), b.Port()))
+	for _, a := range n.ownAddresses() {
+		own = append(own, netip.AddrPortFrom(a, n.bound().Port()))
+	}
+	if hint.Mapping == protocol.MappingUnknown {
+		hint.Mapping = mappingOf(seen, own)
+	}
+	if !slices.ContainsFunc(l, func(c protocol.Candidate) bool { return n.isPublic(c.Addr.Addr()) }) {
+		// Witnesses that do not agree on a port, or one alone, still tell where to look for it.
+		for _, a := range seen {
+			if n.isPublic(a.Addr()) {
+				l = append([]protocol.Candidate{seenCandidate(a)}, l...)
+				break
 			}
 		}
 	}
-	return udpCandidates(seen, own), protocol.Punch{Wanted: len(seen) > 0, Mapping: mappingOf(seen, own)}
+	if hint.Mapping == protocol.MappingSequential {
+		if a, ok := n.nextMapping(ctx); ok {
+			l = slices.DeleteFunc(l, func(c protocol.Candidate) bool { return c.Kind == protocol.CandidateSeen && c.Addr.Addr().Is4() })
+			l = append([]protocol.Candidate{seenCandidate(a)}, l...)
+		}
+	}
+	for _, c := range n.withMapped(nil) {
+		if c.Protocol == protocol.UDP {
+			l = append([]protocol.Candidate{c}, l...)
+		}
+	}
+	return l[:min(len(l), protocol.MaxCandidates)], hint
 }
 
-// udpCandidates lines up addresses: how others see the node, then its own, public ones first.
-func udpCandidates(seen, own []netip.AddrPort) []protocol.Candidate {
-	var l []protocol.Candidate
-	add := func(kind protocol.CandidateKind, a netip.AddrPort, priority uint32) {
-		addr := protocol.AddrOf(a)
-		known := slices.ContainsFunc(l, func(c protocol.Candidate) bool { return c.Addr == addr })
-		if !known && addr.Port() != 0 && !addr.Addr().IsLinkLocalUnicast() && len(l) < protocol.MaxCandidates {
-			l = append(l, protocol.Candidate{Kind: kind, Protocol: protocol.UDP, Addr: addr, Priority: priority})
-		}
-	}
-	for _, a := range seen {
-		add(protocol.CandidateSeen, a, seenPriority)
-	}
-	for _, public := range []bool{true, false} {
-		for _, a := range own {
-			if tunnel.Public(a.Addr()) != public {
-				continue
-			}
-			priority := uint32(privatePriority)
-			if public {
-				priority = publicPriority
-			}
-			add(protocol.CandidateHost, a, priority)
-		}
-	}
-	return l
+func seenCandidate(a netip.AddrPort) protocol.Candidate {
+	return protocol.Candidate{Kind: protocol.CandidateSeen, Protocol: protocol.UDP, Addr: protocol.AddrOf(a), Priority: 300}
 }
 
 // mappingOf is what the NAT does with the socket's port, as far as the addresses that two others saw tell.

@@ -22,13 +22,13 @@ type puncher struct{ n *Node }
 var _ tunnel.Puncher = puncher{}
 
 // Offer implements tunnel.Puncher.
-func (p puncher) Offer(_ context.Context, local protocol.ID) ([]protocol.Candidate, protocol.Punch, error) {
+func (p puncher) Offer(ctx context.Context, local protocol.ID) ([]protocol.Candidate, protocol.Punch, error) {
 	m, ok := p.n.member(local.Domain())
 	if !ok {
 		return nil, protocol.Punch{}, tunnel.ErrNoMembership
 	}
-	c, nat := p.n.offerUDP(m)
-	return c, nat, nil
+	c, hint := p.n.offerUDP(ctx, m)
+	return c, hint, nil
 }
 
 // Meet implements tunnel.Puncher.

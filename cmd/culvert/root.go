@@ -38,7 +38,7 @@ func newRootCmd() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupAgent, newJoinCmd(), newRunCmd(), newStatusCmd(), newLocationCmd(), newLeaveCmd())
+	add(groupAgent, newJoinCmd(), newRunCmd(), newStatusCmd(), newNetcheckCmd(), newLocationCmd(), newLeaveCmd())
 	add(groupUse, newDevicesCmd(), newOpenCmd(), newTunnelsCmd(), newCloseCmd())
 	operator := newOperatorCmd()
 	operator.AddCommand(newOperatorRunCmd())

@@ -103,6 +103,14 @@ type Report struct {
 // Works reports whether any family does.
 func (r *Report) Works() bool { return r.V4.Works || r.V6.Works }
 
+// Outside is the address by which the way out is recognised: another one is another NAT, or another provider.
+func (r *Report) Outside() netip.Addr {
+	if r.V4.Mapped.IsValid() {
+		return r.V4.Mapped.Addr()
+	}
+	return r.V6.Mapped.Addr()
+}
+
 // shared is the address space of carrier-grade NATs, RFC 6598.
 var shared = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10)
 

@@ -25,6 +25,7 @@ type (
 	Tunnel      = api.Tunnel
 	Caller      = api.Caller
 	OpenRequest = api.OpenRequest
+	Netcheck    = api.Netcheck
 )
 
 // dialTime bounds the connection to a socket on this machine.
@@ -121,6 +122,12 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 // Status tells of the agent at a glance.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	return result[Status](c.api.GetStatus(ctx))
+}
+
+// Netcheck measures what stands between the agent's machine and the internet, and says what would make it better. It takes up
+// to five seconds.
+func (c *Client) Netcheck(ctx context.Context) (Netcheck, error) {
+	return result[Netcheck](c.api.Netcheck(ctx))
 }
 
 // Locations lists the networks that this machine is in, the default route's first.

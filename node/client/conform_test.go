@@ -50,7 +50,9 @@ func TestServerAndDescriptionAgree(t *testing.T) {
 		{localapi.SuperNode{}, api.SuperNode{}}, {localapi.Location{}, api.Location{}}, {localapi.Device{}, api.Device{}},
 		{localapi.Caller{}, api.Caller{}}, {localapi.Tunnel{}, api.Tunnel{}}, {localapi.OpenRequest{}, api.OpenRequest{}},
 		{localapi.JoinRequest{}, api.JoinRequest{}}, {localapi.LeaveRequest{}, api.LeaveRequest{}},
-		{localapi.Event{}, api.Event{}}, {localapi.Error{}, api.Error{}},
+		{localapi.Netcheck{}, api.Netcheck{}}, {localapi.NetcheckFamily{}, api.NetcheckFamily{}},
+		{localapi.NetcheckProbe{}, api.NetcheckProbe{}}, {localapi.NetcheckRoute{}, api.NetcheckRoute{}},
+		{localapi.PortMapping{}, api.PortMapping{}}, {localapi.Event{}, api.Event{}}, {localapi.Error{}, api.Error{}},
 	} {
 		server, described := fields(reflect.TypeOf(pair[0])), fields(reflect.TypeOf(pair[1]))
 		if !reflect.DeepEqual(server, described) {

@@ -15,6 +15,8 @@ type Backend interface {
 	CloseTunnel(ctx context.Context, id string) error
 	Join(ctx context.Context, r JoinRequest) (Membership, error)
 	Leave(ctx context.Context, r LeaveRequest) error
+	// Netcheck measures anew what stands between this machine and the internet; it takes up to five seconds.
+	Netcheck(ctx context.Context) (Netcheck, error)
 }
 
 type callerKey struct{}

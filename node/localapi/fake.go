@@ -17,6 +17,7 @@ type Fake struct {
 	Places  []Location
 	Known   []Device
 	Events  *Events
+	Check   Netcheck
 	Local   string // what an opened tunnel's local address is, unless it was asked for
 	Now     func() time.Time
 	// Fail, where set, is asked before every call and its error returned.
@@ -68,6 +69,11 @@ func (f *Fake) Devices(ctx context.Context, q DeviceQuery) ([]Device, error) {
 		}
 	}
 	return found, nil
+}
+
+// Netcheck returns Check.
+func (f *Fake) Netcheck(ctx context.Context) (Netcheck, error) {
+	return f.Check, f.fail(ctx, "netcheck")
 }
 
 // Tunnels returns what was opened and not closed.

@@ -25,6 +25,13 @@ func (d Device) filled() Device {
 	return d
 }
 
+func (n Netcheck) filled() Netcheck {
+	n.Traits, n.Advice, n.Servers = list(n.Traits), list(n.Advice), list(n.Servers)
+	n.PortMappings, n.Routes = list(n.PortMappings), list(n.Routes)
+	n.IPv4.Addresses, n.IPv6.Addresses = list(n.IPv4.Addresses), list(n.IPv6.Addresses)
+	return n
+}
+
 // each copies, as the backend may keep what it handed out.
 func each[T any](in []T, f func(T) T) []T {
 	out := make([]T, len(in))

@@ -35,6 +35,10 @@ func (s *Server) routes() *http.ServeMux {
 			v, err := b.Devices(r.Context(), q)
 			return each(v, Device.filled), err
 		}),
+		"GET /v1/netcheck": answer(func(r *http.Request) (any, error) {
+			v, err := b.Netcheck(r.Context())
+			return v.filled(), err
+		}),
 		"GET /v1/tunnels": answer(func(r *http.Request) (any, error) {
 			v, err := b.Tunnels(r.Context())
 			return list(v), err

@@ -148,3 +148,59 @@ type Event struct {
 	Reason    string    `json:"reason,omitempty"`  // of tunnel_down, for people
 	Dropped   int       `json:"dropped,omitempty"` // events lost before this one
 }
+
+// Netcheck is what stands between this machine and the internet, measured just now.
+type Netcheck struct {
+	Kind              string          `json:"kind"`    // of site: open, port_restricted, carrier_nat, …
+	Traits            []string        `json:"traits"`  // dual_stack, upnp, nat_pmp, pcp, the behaviour behind a carrier's NAT
+	Summary           string          `json:"summary"` // both in people's words
+	Measured          time.Time       `json:"measured"`
+	UDP               string          `json:"udp"`     // yes, no, unknown
+	Carrier           string          `json:"carrier"` // of messages now: udp, tls, websocket; empty where nobody answers
+	Proxy             bool            `json:"proxy"`   // it goes through an HTTP proxy
+	IPv4              NetcheckFamily  `json:"ipv4"`
+	IPv6              NetcheckFamily  `json:"ipv6"`
+	CarrierNAT        string          `json:"carrier_nat"` // yes, no, unknown
+	KeepaliveSeconds  float64         `json:"keepalive_seconds"`
+	KeepaliveMeasured bool            `json:"keepalive_measured"` // false: the safe default
+	Servers           []NetcheckProbe `json:"servers"`
+	PortMappings      []PortMapping   `json:"port_mappings"`
+	Routes            []NetcheckRoute `json:"routes"` // best first
+	Advice            []string        `json:"advice"` // what it would take to do better
+}
+
+// NetcheckFamily is what was found out for IPv4 or IPv6.
+type NetcheckFamily struct {
+	Works     bool     `json:"works"`     // over UDP
+	Addresses []string `json:"addresses"` // of this machine
+	NAT       string   `json:"nat"`       // yes, no, unknown
+	Mapped    string   `json:"mapped,omitempty"`
+	Mapping   string   `json:"mapping"` // endpoint_independent, sequential, random, unknown
+	Step      int      `json:"step,omitempty"`
+	Filtering string   `json:"filtering"` // endpoint_independent, address_dependent, address_and_port_dependent, unknown
+	Hairpin   string   `json:"hairpin"`   // yes, no, unknown
+}
+
+// NetcheckProbe is how one super-node or operator sees this node.
+type NetcheckProbe struct {
+	ID           string  `json:"id"`
+	Address      string  `json:"address"`
+	Mapped       string  `json:"mapped,omitempty"` // missing where it did not answer
+	Milliseconds float64 `json:"milliseconds"`
+}
+
+// PortMapping is a port that the router was asked to open.
+type PortMapping struct {
+	Protocol  string `json:"protocol"`           // upnp, nat_pmp, pcp
+	Transport string `json:"transport"`          // tcp, udp
+	External  string `json:"external,omitempty"` // HOST:PORT outside, as the router tells
+	State     string `json:"state"`              // mapped (a super-node has reached it), unverified, failed
+	Reason    string `json:"reason,omitempty"`   // of what is not mapped
+}
+
+// NetcheckRoute says what to expect of one route.
+type NetcheckRoute struct {
+	Route  string `json:"route"`  // lan, direct, mapped, punched, relayed
+	Expect string `json:"expect"` // yes, likely, unlikely, no
+	Why    string `json:"why"`
+}

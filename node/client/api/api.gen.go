@@ -210,6 +210,111 @@ type Membership struct {
 	SuperNodes []SuperNode `json:"super_nodes"`
 }
 
+// Netcheck What stands between this machine and the internet. Answers that may not be known are yes, no, unknown.
+type Netcheck struct {
+	// Advice What it would take to do better, the most useful first.
+	Advice []string `json:"advice"`
+
+	// Carrier What messages travel by now: udp, tls, websocket; empty where nobody answers.
+	Carrier string `json:"carrier"`
+
+	// CarrierNat The provider translates addresses a second time.
+	CarrierNat string `json:"carrier_nat"`
+
+	// Ipv4 What was found out for IPv4 or IPv6, in the words of RFC 4787.
+	Ipv4 NetcheckFamily `json:"ipv4"`
+
+	// Ipv6 What was found out for IPv4 or IPv6, in the words of RFC 4787.
+	Ipv6 NetcheckFamily `json:"ipv6"`
+
+	// KeepaliveMeasured It has been found by trying; else it is a safe default.
+	KeepaliveMeasured bool `json:"keepalive_measured"`
+
+	// KeepaliveSeconds How often something has to be sent so that a binding stays.
+	KeepaliveSeconds float64 `json:"keepalive_seconds"`
+
+	// Kind open, firewalled, full_cone, restricted, port_restricted, cone, symmetric_random, symmetric_sequential, carrier_nat, udp_blocked, 443_only, proxy_only, ipv6_only, offline, unknown. Names are never changed, others may come.
+	Kind string `json:"kind"`
+
+	// Measured When it was measured.
+	Measured time.Time `json:"measured"`
+
+	// PortMappings Ports that the router was asked to open.
+	PortMappings []PortMapping `json:"port_mappings"`
+
+	// Proxy They go through an HTTP proxy.
+	Proxy bool `json:"proxy"`
+
+	// Routes What to expect of each route, best first.
+	Routes []NetcheckRoute `json:"routes"`
+
+	// Servers How super-nodes and operators see this node.
+	Servers []NetcheckProbe `json:"servers"`
+
+	// Summary Kind and traits for people.
+	Summary string `json:"summary"`
+
+	// Traits What else is to be said: dual_stack, upnp, nat_pmp, pcp, and the kind behind a carrier's NAT.
+	Traits []string `json:"traits"`
+
+	// UDP Datagrams get out and answers come back.
+	UDP string `json:"udp"`
+}
+
+// NetcheckFamily What was found out for IPv4 or IPv6, in the words of RFC 4787.
+type NetcheckFamily struct {
+	// Addresses Of this machine.
+	Addresses []string `json:"addresses"`
+
+	// Filtering endpoint_independent, address_dependent, address_and_port_dependent, unknown.
+	Filtering string `json:"filtering"`
+
+	// Hairpin The inside reaches itself by outside addresses.
+	Hairpin string `json:"hairpin"`
+
+	// Mapped HOST:PORT of the agent's own socket from outside, as servers agree.
+	Mapped string `json:"mapped,omitempty,omitzero"`
+
+	// Mapping endpoint_independent, sequential, random, unknown.
+	Mapping string `json:"mapping"`
+
+	// Nat Addresses are translated.
+	Nat string `json:"nat"`
+
+	// Step Of a sequential mapping: from one flow's port to the next one's.
+	Step int `json:"step,omitempty,omitzero"`
+
+	// Works Over UDP.
+	Works bool `json:"works"`
+}
+
+// NetcheckProbe How one super-node or operator sees this node.
+type NetcheckProbe struct {
+	// Address HOST:PORT that was asked.
+	Address string `json:"address"`
+
+	// ID 72 hex digits.
+	ID string `json:"id"`
+
+	// Mapped HOST:PORT of the agent's own socket; missing where there was no answer.
+	Mapped string `json:"mapped,omitempty,omitzero"`
+
+	// Milliseconds Round trip, 0 where there was no answer.
+	Milliseconds float64 `json:"milliseconds"`
+}
+
+// NetcheckRoute What to expect of one route.
+type NetcheckRoute struct {
+	// Expect yes, likely, unlikely, no.
+	Expect string `json:"expect"`
+
+	// Route lan, direct, mapped, punched, relayed.
+	Route string `json:"route"`
+
+	// Why For people.
+	Why string `json:"why"`
+}
+
 // OpenRequest What is asked of a tunnel.
 type OpenRequest struct {
 	// Device Name, NAME@DOMAIN or ID.
@@ -229,6 +334,24 @@ type OpenRequest struct {
 
 	// Route Only this route: lan, direct, mapped, punched, relayed.
 	Route string `json:"route,omitempty,omitzero"`
+}
+
+// PortMapping A port that the router was asked to open.
+type PortMapping struct {
+	// External HOST:PORT outside, as the router tells.
+	External string `json:"external,omitempty,omitzero"`
+
+	// Protocol upnp, nat_pmp, pcp.
+	Protocol string `json:"protocol"`
+
+	// Reason Why it is not mapped, for people.
+	Reason string `json:"reason,omitempty,omitzero"`
+
+	// State mapped (a super-node has reached it), unverified, failed.
+	State string `json:"state"`
+
+	// Transport tcp, udp.
+	Transport string `json:"transport"`
 }
 
 // Status The agent at a glance.
@@ -477,6 +600,11 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/location (the `ListLocations` operationId).
 	ListLocations(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// Netcheck What stands between this machine and the internet. Measured anew, which takes up to five seconds.
+	//
+	// Corresponds with GET /v1/netcheck (the `Netcheck` operationId).
+	Netcheck(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetStatus The agent at a glance.
 	//
 	// Corresponds with GET /v1/status (the `GetStatus` operationId).
@@ -618,6 +746,21 @@ func (c *Client) Leave(ctx context.Context, body LeaveJSONRequestBody, reqEditor
 // Corresponds with GET /v1/location (the `ListLocations` operationId).
 func (c *Client) ListLocations(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListLocationsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Netcheck What stands between this machine and the internet. Measured anew, which takes up to five seconds.
+//
+// Corresponds with GET /v1/netcheck (the `Netcheck` operationId).
+func (c *Client) Netcheck(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewNetcheckRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -914,6 +1057,33 @@ func NewListLocationsRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewNetcheckRequest constructs an http.Request for the Netcheck method
+func NewNetcheckRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/netcheck")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetStatusRequest constructs an http.Request for the GetStatus method
 func NewGetStatusRequest(server string) (*http.Request, error) {
 	var err error
@@ -1164,6 +1334,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/location (the `ListLocations` operationId).
 	ListLocationsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListLocationsResponse, error)
+
+	// NetcheckWithResponse What stands between this machine and the internet. Measured anew, which takes up to five seconds.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/netcheck (the `Netcheck` operationId).
+	NetcheckWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*NetcheckResponse, error)
 
 	// GetStatusWithResponse The agent at a glance.
 	//
@@ -1428,6 +1605,54 @@ func (r ListLocationsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListLocationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type NetcheckResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Netcheck
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r NetcheckResponse) GetJSON200() *Netcheck {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r NetcheckResponse) GetJSONDefault() *Error {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r NetcheckResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r NetcheckResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r NetcheckResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r NetcheckResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -1761,6 +1986,19 @@ func (c *ClientWithResponses) ListLocationsWithResponse(ctx context.Context, req
 	return ParseListLocationsResponse(rsp)
 }
 
+// NetcheckWithResponse What stands between this machine and the internet. Measured anew, which takes up to five seconds.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/netcheck (the `Netcheck` operationId).
+func (c *ClientWithResponses) NetcheckWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*NetcheckResponse, error) {
+	rsp, err := c.Netcheck(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseNetcheckResponse(rsp)
+}
+
 // GetStatusWithResponse The agent at a glance.
 //
 // Returns a wrapper object for the known response body format(s).
@@ -1976,6 +2214,39 @@ func ParseListLocationsResponse(rsp *http.Response) (*ListLocationsResponse, err
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest []Location
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseNetcheckResponse parses an HTTP response from a NetcheckWithResponse call
+func ParseNetcheckResponse(rsp *http.Response) (*NetcheckResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &NetcheckResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Netcheck
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
