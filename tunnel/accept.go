@@ -70,7 +70,7 @@ func (m *Manager) takeLink(ctx context.Context, c *tls.Conn, at *protocol.Peer) 
 	route := Relayed
 	if at == nil {
 		if route = LAN; m.remotePublic(c) {
-			route = Direct
+			route = m.openRoute()
 		}
 	}
 	_, err = m.welcome(ctx, conn, c.ConnectionState().ServerName, route, at)
@@ -125,6 +125,14 @@ func (m *Manager) welcome(ctx context.Context, conn link.Conn, name string, rout
 		x.got <- l // holds one; a link nobody takes any more ends as unused
 	}
 	return l, nil
+}
+
+// openRoute is the route by which others dial this node: one that has no open port but that of its router was dialled there.
+func (m *Manager) openRoute() Route {
+	if len(m.ownPublic(Direct)) == 0 && len(m.ownPublic(Mapped)) > 0 {
+		return Mapped
+	}
+	return Direct
 }
 
 func (m *Manager) remotePublic(c *tls.Conn) bool {

@@ -13,6 +13,8 @@
 //
 //	lan      this node reaches the device itself; or the tunnel-node is at the same location, dialled by its private address
 //	direct   an open TCP port at either end, dialled by the other
+//	mapped   the same, where the port is open because a router was asked to map it (a candidate of kind mapped)
+//	punched  UDP through the NATs of both ends, and QUIC over it (packages punch and quicconn)
 //	relayed  both ends dial a super-node, which joins them (package relay)
 //
 // # What a link rests on
@@ -21,6 +23,19 @@
 // and its own copy of the device's record, and notes its SHA-256 for thirty seconds. The HELLO that opens the link names that
 // hash, and the first one spends it; a replay meets nothing. Every flow is then judged anew, by the certificate and the
 // records of that moment: what a link was asked for gives no right to another port.
+//
+// # A meeting by UDP
+//
+// The requester's TunnelRequest says Punch.Wanted, with its UDP candidates and a fresh token; the answer brings those of the
+// tunnel-node, which starts to send at once. Nobody else can read the token, super-nodes that hand the request on neither, so
+// that the keys of the punch packets belong to these two. Yet nothing is believed for having met: over the path the requester
+// dials QUIC, in which TLS proves both keys as everywhere, and the HELLO spends the request. The tunnel-node lets a connection start from the one address that the meeting
+// has proven, for some seconds, while it waits there; it shows its certificate to nobody else. A request that comes again by
+// another super-node has no second meeting. Candidates of another node are sent to only where they are public, belong to a
+// shared location, or lie on a link of this machine.
+//
+// An openly reachable UDP port at either end needs nothing else: the first packet arrives. After that the path lives by the
+// link's own PINGs, at the latest after 25 s; a NAT that moves the requester to another port does not end the connection.
 //
 // # The guard
 //
@@ -34,7 +49,7 @@
 // # Whom this node dials
 //
 // Devices past the guard; tunnel-nodes at candidates of their signed NodeInfo or answer (private ones only at a shared
-// location); super-nodes of the operator-signed map; requesters at public addresses only. No address is taken from anybody
+// location); super-nodes of the operator-signed map; requesters at public addresses only, by UDP also on a common link. No address is taken from anybody
 // whom a certificate does not vouch for.
 //
 // Devices that refuse, do not answer or are not found are told apart from routes that do not work: ErrDeviceRefused,

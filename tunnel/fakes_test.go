@@ -31,7 +31,7 @@ func (a *agent) TunnelNodes(_ context.Context, d Device) ([]Target, error) {
 		n := a.w.agents[id]
 		info := protocol.NodeInfoValue{Tunnel: true, Locations: []protocol.Hash{n.place}}
 		if !n.isolated {
-			info.Candidates = Candidates(n.own, 7700, nil)
+			info.Candidates = n.candidates()
 		}
 		l = append(l, Target{Node: n.node, Info: info})
 	}

@@ -19,7 +19,7 @@ type Puncher interface {
 
 // Meeting is what both sides of a meeting by UDP know.
 type Meeting struct {
-	Token       protocol.Hash // of the TunnelRequest: known to the two, and to the super-nodes that handed it on
+	Token       protocol.Hash // of the TunnelRequest: known to the two alone
 	Request     protocol.Hash // the SHA-256 of that request
 	Requester   bool          // this node asked
 	Local, Peer protocol.ID

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -57,7 +58,8 @@ type agent struct {
 	isolated bool // offers no candidates
 	deaf     bool // answers no requests
 	doubts   int
-	puncher  *puncher // nil: no UDP
+	puncher  *puncher             // nil: no UDP
+	opened   []protocol.Candidate // by its router
 	requests []protocol.Hash
 	further  map[protocol.ID]*protocol.CertifiedNode // memberships beside the first
 }
@@ -118,7 +120,16 @@ func (w *world) certify(p *key.Pair, d protocol.Domain, sequence uint64, lasts t
 	return n
 }
 
-func (a *agent) candidates() []protocol.Candidate { return Candidates(a.Own(), 7700, nil) }
+func (a *agent) candidates() []protocol.Candidate {
+	return append(slices.Clone(a.opened), Candidates(a.Own(), 7700, nil)...)
+}
+
+// mapped gives an agent a port that its router has opened for it at addr.
+func mapped(addr string) agentOption {
+	return func(a *agent, _ *Config, _ *Identity) {
+		a.opened = []protocol.Candidate{{Kind: protocol.CandidateMapped, Protocol: protocol.TCP, Addr: addrOf(addr), Priority: 250}}
+	}
+}
 
 type agentOption func(*agent, *Config, *Identity)
 
@@ -144,6 +155,9 @@ func (w *world) agent(d protocol.Domain, place byte, own []netip.Prefix, opts ..
 	w.agents[a.node.ID] = a
 	for _, p := range own {
 		w.real[netip.AddrPortFrom(p.Addr(), 7700)] = a.streams.LocalAddr().String()
+	}
+	for _, c := range a.opened {
+		w.real[c.Addr.AddrPort] = a.streams.LocalAddr().String()
 	}
 	w.mu.Unlock()
 	w.t.Cleanup(func() {

@@ -35,6 +35,10 @@
 //	10          reserved: RESUME
 //	11          reserved: RESUMED
 //
+// A link runs over TLS on TCP, or over the first stream of a QUIC connection (package quicconn): then the TLS is QUIC's own
+// (RFC 9001), of the same version, ALPN, leaves and SNI, again without tickets and early data, the dialler is QUIC's client,
+// and frames, HELLOs and keys are the same. Where this text says TLS it means either.
+//
 // Unknown types are skipped, fields that a later version appends are ignored. HELLO is the first frame each way, the
 // client's first; its record must be certified and its ID must be that of the key that TLS proved. A later HELLO on a living
 // link brings a renewed certificate of the same node. Only the user's side opens flows.
@@ -64,7 +68,8 @@
 //
 // # A flow's own connection
 //
-// When a flow has moved a megabyte the dialler of the link dials a second connection and proves itself without a handshake:
+// When a flow has moved a megabyte the dialler of the link dials a second connection, or opens a further stream of the link's
+// QUIC connection, and proves itself without a handshake:
 //
 //	preface   09 | flow 16 | proof 32
 //	record    kind 1 | length 3 | AES-256-GCM ciphertext (length) | tag 16
@@ -96,7 +101,13 @@
 // of one signed, fresh TunnelRequest that the accepting side has answered and that is spent with the first HELLO.
 //
 // Truncation. On the link every direction ends in FIN inside TLS, on its own connection in an authenticated FIN record; an
-// end without it is an error and resets both sockets.
+// end without it is an error and resets both sockets. The same holds for the end of a QUIC stream or connection, which says
+// nothing about a flow.
+//
+// QUIC. The exporter is that of the connection's one TLS handshake, so a further stream has keys of its flow, and nothing of
+// another connection, or of a stream of another flow, fits. That its records are sealed once more beneath QUIC's own protection
+// costs little and keeps one construction for all routes. A recorded packet is refused by QUIC's packet numbers; a preface on a
+// stream belongs to this connection's link or is refused. Reset streams and lost streams end their flow with an error.
 //
 // Authorisation. The exporter's context is the hash of both HELLOs, so the keys of every second connection depend on both
 // certificates and on the request's hash. TLS proves the keys, the operator chain the certificates, the request's hash why
