@@ -35,8 +35,6 @@ func explain(err error) error {
 		code, hint = localapi.RouteFailed, "no super-node answers: is UDP to the internet open here? see `culvert status`"
 	case errors.Is(err, tunnel.ErrLimit):
 		code, hint = localapi.Limit, "close tunnels that are not needed, or raise limits in config.toml"
-	case errors.Is(err, tunnel.ErrUDP):
-		code, hint = localapi.BadRequest, ""
 	case errors.Is(err, tunnel.ErrNoMembership), errors.Is(err, ErrNotEnrolled):
 		code, hint = localapi.NotEnrolled, "run: culvert join TOKEN"
 	case errors.Is(err, enrol.ErrToken):

@@ -118,7 +118,9 @@ func (n *Node) watchLoop(ctx context.Context) {
 			}
 			n.families.Store(uint32(familiesOf(n.ownPrefixes(), n.bound().Addr())))
 			n.finder.Reset()
+			n.tunnels.NetworkChanged()
 			for _, m := range n.members() {
+				m.pingNow() // so that super-nodes know where this node is now
 				m.touch()
 			}
 			n.log.Info("networks of this machine", "gateways", len(c.Gateways))
