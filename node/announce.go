@@ -25,12 +25,13 @@ const (
 
 // told is what the mesh was last told about this node.
 type told struct {
-	mu      sync.Mutex
-	lookups []protocol.Hash // keys of the last announcement
-	left    []protocol.Hash // keys of locations that were left, still announced under for one record's life
-	leftAt  time.Time
-	at      time.Time
-	active  bool
+	mu         sync.Mutex
+	lookups    []protocol.Hash // keys of the last announcement
+	candidates []protocol.Candidate
+	left       []protocol.Hash // keys of locations that were left, still announced under for one record's life
+	leftAt     time.Time
+	at         time.Time
+	active     bool
 
 	order sync.Mutex // sequences are drawn in it, so that nothing comes after the withdrawal
 	over  bool       // guarded by order
@@ -100,7 +101,12 @@ func (m *membership) announce(ctx context.Context) error {
 	}
 	m.told.mu.Lock()
 	m.told.at = m.node.now()
+	moved := !slices.Equal(m.told.candidates, v.Candidates)
+	m.told.candidates = v.Candidates
 	m.told.mu.Unlock()
+	if moved {
+		m.node.tunnels.Announced(m.domain)
+	}
 	return nil
 }
 

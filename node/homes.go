@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"culvert/protocol"
@@ -13,10 +14,10 @@ import (
 const (
 	// wantHomes is with how many super-nodes a tunnel-node keeps in contact, so that it can be asked from outside.
 	wantHomes = 2
-	// pingInterval keeps the NAT's binding open: shorter than the time-outs that are met in the field (RFC 4787 asks for 2 min,
-	// measured routers go down to 30 s).
-	pingInterval = 20 * time.Second
-	pingTimeout  = 2 * time.Second
+	// activePing is how often homes are pinged while this node is an end of a tunnel: a NAT that has lost its table, or moved to
+	// another address, leaves a node deaf until it says something itself, and connections are to work again within five seconds.
+	activePing  = 2 * time.Second
+	pingTimeout = 2 * time.Second
 	// A home that was silent this often in a row is replaced.
 	homeMisses = 2
 )
@@ -55,16 +56,19 @@ func (h *homes) snapshot() []home {
 // homesLoop chooses homes and pings them, at intervals and when the map changes. Nodes without the tunnel role ping too: it is
 // how they know what is reachable.
 func (m *membership) homesLoop(ctx context.Context) {
-	t := time.NewTimer(pingInterval)
+	t := time.NewTicker(activePing)
 	defer t.Stop()
 	for {
 		m.tendHomes(ctx)
-		t.Reset(m.homesInterval())
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		case <-m.homesNow:
+		for last, due := time.Now(), false; !due; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+				due = time.Since(last) > m.pingEvery()-activePing/2
+			case <-m.homesNow:
+				due = true
+			}
 		}
 	}
 }
@@ -73,11 +77,24 @@ func (m *membership) homesLoop(ctx context.Context) {
 // could reach, and that it could.
 const silentInterval = 5 * time.Minute
 
-func (m *membership) homesInterval() time.Duration {
-	if !m.node.cfg.Settings.Tunnel || !m.keeps() {
+// pingEvery is how often homes are pinged now: while tunnels live so often that a router which forgot its bindings is open again
+// in seconds, else as seldom as the NAT allows.
+func (m *membership) pingEvery() time.Duration {
+	switch {
+	case m.node.tunnels.Busy(m.domain):
+		return activePing
+	case !m.node.cfg.Settings.Tunnel || !m.keeps():
 		return silentInterval
 	}
-	return pingInterval
+	return m.node.keepaliveInterval()
+}
+
+// pingNow has the homes pinged at once.
+func (m *membership) pingNow() {
+	select {
+	case m.homesNow <- struct{}{}:
+	default:
+	}
 }
 
 func (m *membership) tendHomes(ctx context.Context) {
@@ -156,6 +173,47 @@ func (m *membership) peers() []protocol.Peer {
 	return append(supers, operators...)
 }
 
+// excuse lets homes stay that fell silent all at once while no other super-node answers either: then this machine's own network
+// is down, and when it is up again they are where others look for this node.
+func (m *membership) excuse(ctx context.Context, list []home) {
+	known := false
+	for _, h := range list {
+		if h.misses == 0 {
+			return
+		}
+		known = known || h.rtt > 0
+	}
+	if !known || m.anyAnswers(ctx, list) {
+		return
+	}
+	for i := range list {
+		if list[i].rtt > 0 {
+			list[i].misses = min(list[i].misses, homeMisses-1)
+		}
+	}
+}
+
+// anyAnswers reports whether one of a few super-nodes besides those of list gives a sign of life.
+func (m *membership) anyAnswers(ctx context.Context, list []home) bool {
+	others := slices.DeleteFunc(m.peers(), func(p protocol.Peer) bool {
+		return slices.ContainsFunc(list, func(h home) bool { return h.peer.ID == p.ID })
+	})
+	var wg sync.WaitGroup
+	var answered atomic.Bool
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	for _, p := range others[:min(len(others), wantHomes)] {
+		wg.Go(func() {
+			if _, err := m.call(ctx, p, protocol.Ping{}); err == nil {
+				answered.Store(true)
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	return answered.Load()
+}
+
 // pingHomes asks all homes for a sign of life at once.
 func (m *membership) pingHomes(ctx context.Context) (lost bool) {
 	list := m.homes.snapshot()
@@ -184,6 +242,7 @@ func (m *membership) pingHomes(ctx context.Context) (lost bool) {
 	if ctx.Err() != nil {
 		return false
 	}
+	m.excuse(ctx, list)
 	m.homes.mu.Lock()
 	defer m.homes.mu.Unlock()
 	for _, h := range list {

@@ -121,7 +121,7 @@ func (m *membership) keeperLoop(ctx context.Context) {
 		}
 		if m.keeping.set(p, a) {
 			m.touch()
-			m.pingSoon()
+			m.pingNow()
 		}
 	}
 	t := time.NewTimer(0)
@@ -235,14 +235,6 @@ func (n *Node) onOwnNetwork(l []protocol.Candidate) netip.AddrPort {
 		}
 	}
 	return netip.AddrPort{}
-}
-
-// pingSoon has the homes looked after at once.
-func (m *membership) pingSoon() {
-	select {
-	case m.homesNow <- struct{}{}:
-	default:
-	}
 }
 
 // moved has the keeper's place looked at anew.

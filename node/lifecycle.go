@@ -36,10 +36,7 @@ func (m *membership) prepare() {
 // mapChanged follows a map that another membership, or the server, has learned.
 func (m *membership) mapChanged(p *partition.Map) {
 	m.client.SetMap(p)
-	select {
-	case m.homesNow <- struct{}{}:
-	default:
-	}
+	m.pingNow()
 	if err := m.keep(); err != nil {
 		m.node.log.Warn("membership not saved", "domain", m.domain.String(), "error", err)
 	}

@@ -121,7 +121,9 @@ func (n *Node) watchLoop(ctx context.Context) {
 			n.networksChanged()
 			n.setOrigin()
 			n.natChanged()
+			n.tunnels.NetworkChanged()
 			for _, m := range n.members() {
+				m.pingNow() // so that super-nodes know where this node is now
 				m.touch()
 				m.moved()
 			}

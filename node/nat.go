@@ -64,6 +64,9 @@ func (n *Node) natReport() nat.Report {
 
 // keepaliveInterval is how often to write to somebody so that the NAT keeps the way back open.
 func (n *Node) keepaliveInterval() time.Duration {
+	if d := n.cfg.Settings.Keepalive.D(); d > 0 {
+		return d
+	}
 	d, _ := n.keepaliveFound()
 	return d
 }

@@ -26,7 +26,7 @@ func (n *Node) findKeepalive(ctx context.Context) {
 	n.nat.mu.Lock()
 	known := n.nat.keptFor == out && time.Since(n.nat.keptAt) < keepaliveLife
 	n.nat.mu.Unlock()
-	if known || !r.Works() || !keepsState(r.V4) && !keepsState(r.V6) {
+	if known || n.cfg.Settings.Keepalive.D() > 0 || !r.Works() || !keepsState(r.V4) && !keepsState(r.V6) {
 		return
 	}
 	m, servers, peers := n.natServers(false)

@@ -16,6 +16,7 @@ import (
 
 	"culvert/dht/sqlite"
 	"culvert/discovery"
+	"culvert/discovery/nat"
 	"culvert/node/config"
 	"culvert/node/localapi"
 	"culvert/protocol"
@@ -350,8 +351,9 @@ func (n *Node) inContact(id protocol.ID) bool {
 	return ok && n.now().Sub(at) < contactLife
 }
 
-// contactLife is for how long a node that pings every 20 s counts as reachable.
-const contactLife = 65 * time.Second
+// contactLife is for how long a node counts as reachable that was heard: two of the longest intervals at which a NAT's binding is
+// kept open, and a little more.
+const contactLife = 2*nat.LongestKeepalive + 10*time.Second
 
 // members are the memberships, in no order.
 func (n *Node) members() []*membership {

@@ -159,6 +159,7 @@ type savedForward struct {
 	Domain string         `json:"domain"`
 	Device string         `json:"device"`
 	Port   uint16         `json:"port"`
+	UDP    bool           `json:"udp,omitempty"`
 	Routes []tunnel.Route `json:"routes,omitempty"`
 	Local  netip.AddrPort `json:"local"`
 	Caller string         `json:"caller,omitempty"`
@@ -172,7 +173,10 @@ func (n *Node) saveForwards() error {
 	defer n.forwardsMu.Unlock()
 	l := []savedForward{}
 	for _, f := range n.tunnels.Forwards() {
-		l = append(l, savedForward{f.ID, f.Domain.String(), f.Device, f.Port, f.Routes, f.Listen, f.Caller})
+		l = append(l, savedForward{
+			ID: f.ID, Domain: f.Domain.String(), Device: f.Device, Port: f.Port, UDP: f.Protocol == protocol.UDP,
+			Routes: f.Routes, Local: f.Listen, Caller: f.Caller,
+		})
 	}
 	l = append(l, n.waiting...)
 	b, err := json.MarshalIndent(l, "", "  ")
@@ -203,8 +207,12 @@ func (n *Node) restoreForwards() {
 		if err != nil {
 			continue
 		}
+		proto := protocol.TCP
+		if s.UDP {
+			proto = protocol.UDP
+		}
 		l = append(l, tunnel.Forward{ID: s.ID, OpenRequest: tunnel.OpenRequest{
-			Domain: d, Device: s.Device, Port: s.Port, Protocol: protocol.TCP, Routes: s.Routes, Listen: s.Local, Persist: true, Caller: s.Caller,
+			Domain: d, Device: s.Device, Port: s.Port, Protocol: proto, Routes: s.Routes, Listen: s.Local, Persist: true, Caller: s.Caller,
 		}})
 	}
 	failed := n.tunnels.Restore(l)

@@ -115,7 +115,7 @@ func (t *Tunnel) sourceFlow(s *source) (idle bool, err error) {
 	} else {
 		c = flowDatagrams{f}
 	}
-	idle, err = t.carry(s, c, p)
+	idle, err = t.shuttle(s, c, p)
 	return idle, t.judge(p, err)
 }
 
@@ -126,8 +126,8 @@ type datagramConn interface {
 	End(orderly bool) // Receive returns soon
 }
 
-// carry moves datagrams between a source and c, which goes by p. What comes back goes to where the question came from.
-func (t *Tunnel) carry(s *source, c datagramConn, p *path) (idle bool, err error) {
+// shuttle moves datagrams between a source and c, which goes by p. What comes back goes to where the question came from.
+func (t *Tunnel) shuttle(s *source, c datagramConn, p *path) (idle bool, err error) {
 	var ended error
 	heard := make(chan struct{}, 1)
 	done := make(chan struct{})

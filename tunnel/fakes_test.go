@@ -12,7 +12,10 @@ import (
 )
 
 // Resolver.
-func (a *agent) Device(_ context.Context, d protocol.Domain, ref string) (Device, error) {
+func (a *agent) Device(ctx context.Context, d protocol.Domain, ref string) (Device, error) {
+	if err := a.mesh(ctx); err != nil {
+		return Device{}, err
+	}
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
 	for _, dev := range a.w.devices {
@@ -23,7 +26,26 @@ func (a *agent) Device(_ context.Context, d protocol.Domain, ref string) (Device
 	return Device{}, ErrUnknownDevice
 }
 
-func (a *agent) TunnelNodes(_ context.Context, d Device) ([]Target, error) {
+// mesh waits until the mesh answers.
+func (a *agent) mesh(ctx context.Context) error {
+	a.w.mu.Lock()
+	stuck := a.stuck
+	a.w.mu.Unlock()
+	if stuck == nil {
+		return nil
+	}
+	select {
+	case <-stuck:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *agent) TunnelNodes(ctx context.Context, d Device) ([]Target, error) {
+	if err := a.mesh(ctx); err != nil {
+		return nil, err
+	}
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
 	var l []Target

@@ -88,7 +88,8 @@ type Manager struct {
 	tunnels    map[string]*Tunnel
 	expected   map[protocol.Hash]*expectation
 	served     map[servedKey]*Served
-	flows      map[protocol.ID]int // served now, by peer
+	flowsOf    map[*link.Flow]*Served // that are served now
+	flows      map[protocol.ID]int    // served now, by peer
 	domains    map[protocol.Domain]int
 	asked      map[protocol.ID]int // requests under way, by peer
 	intro      map[protocol.Domain]int
@@ -147,8 +148,9 @@ func New(cfg Config) (*Manager, error) {
 		door:       gate.New(l.Strangers, l.PerSource),
 		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
 		dialling: make(map[linkKey]*dialling), searches: make(map[searchKey]*search), tunnels: make(map[string]*Tunnel),
-		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served),
-		meetings: make(map[meetingKey]struct{}), flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int), asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
+		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served), flowsOf: make(map[*link.Flow]*Served),
+		meetings: make(map[meetingKey]struct{}), flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int),
+		asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
 	}
 	if cfg.DialDevice != nil {
 		m.dialer.dial = cfg.DialDevice

@@ -47,5 +47,5 @@ type Served struct {
 	Conns    int64
 	Failed   int64
 	Error    string // of the last failed one
-	Bytes    int64  // both ways, of connections that have ended
+	Bytes    int64  // both ways
 }

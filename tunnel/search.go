@@ -58,7 +58,7 @@ func (s *search) news(now time.Time) bool {
 		return false
 	}
 	s.told, s.last = now, time.Time{}
-	s.idle, s.use = min(s.idle, newsAfter), min(s.use, newsAfter)
+	s.idle, s.use = min(s.idle, newsAfter/2), min(s.use, newsAfter/2) // the look that comes now doubles them
 	return true
 }
 

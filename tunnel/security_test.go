@@ -93,7 +93,7 @@ func TestLinksWithoutRightAreRefused(t *testing.T) {
 	if _, err := dialLink(t, w, user, &imposter, hash); err == nil {
 		t.Error("somebody else answered the call")
 	}
-	for end := time.Now().Add(5 * time.Second); node.Stats()["links refused"] < 5; {
+	for end := time.Now().Add(5 * time.Second); node.Stats()["links refused"] < 5 || node.Stats()["links taken"] < 1; {
 		if time.Now().After(end) {
 			t.Fatalf("%v", node.Stats())
 		}

@@ -79,7 +79,6 @@ func (t *Tunnel) openFlow() (p *path, f *link.Flow, err error) {
 		if p, err = t.way(ctx); err != nil {
 			return nil, nil, err
 		}
-		t.look(time.Now(), true)
 		if p.link == nil {
 			return p, nil, nil
 		}

@@ -34,18 +34,21 @@ func (m *Manager) server(me *member, route Route, via protocol.ID) func(context.
 		if err == nil {
 			defer m.leave(peer.ID)
 			key := servedKey{local, peer.ID, open.Device, open.Port, open.Protocol, route, via}
-			m.account(key, func(s *Served) { s.Open++ })
+			noted := m.account(key, func(s *Served) { s.Open++; m.flowsOf[f] = s })
 			var moved int64
 			moved, err = m.serveFlow(ctx, local, peer, f)
-			m.account(key, func(s *Served) {
-				s.Open--
-				s.Conns++
-				s.Bytes += moved
-				if err != nil {
-					s.Failed++
-					s.Error = err.Error()
-				}
-			})
+			if noted {
+				m.account(key, func(s *Served) {
+					delete(m.flowsOf, f)
+					s.Open--
+					s.Conns++
+					s.Bytes += moved
+					if err != nil {
+						s.Failed++
+						s.Error = err.Error()
+					}
+				})
+			}
 		}
 		if err != nil {
 			m.counts.flowsRefused.Add(1)
@@ -114,21 +117,22 @@ func (m *Manager) leave(peer protocol.ID) {
 	}
 }
 
-// account keeps the tunnel side's receipt.
-func (m *Manager) account(key servedKey, fn func(*Served)) {
+// account keeps the tunnel side's receipt; false where there is no room for another.
+func (m *Manager) account(key servedKey, fn func(*Served)) bool {
 	now := m.cfg.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.served[key]
 	if s == nil {
 		if len(m.served) >= mostServed {
-			return
+			return false
 		}
 		s = &Served{Local: key.local, Peer: key.peer, Device: key.device, Port: key.port, Protocol: key.proto, Route: key.route, Relay: key.relay, Since: now}
 		m.served[key] = s
 	}
 	s.Last = now
 	fn(s)
+	return true
 }
 
 func (m *Manager) forgetServedLocked(now time.Time) {
@@ -144,8 +148,14 @@ func (m *Manager) Served() []Served {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := make([]Served, 0, len(m.served))
+	live := make(map[*Served]int64, len(m.flowsOf))
+	for f, s := range m.flowsOf {
+		live[s] += f.Moved()
+	}
 	for _, s := range m.served {
-		l = append(l, *s)
+		one := *s
+		one.Bytes += live[s]
+		l = append(l, one)
 	}
 	slices.SortFunc(l, func(a, b Served) int { return b.Last.Compare(a.Last) })
 	return l

@@ -11,20 +11,23 @@ import (
 const usedLately = 10 * time.Minute
 
 // way is the living path, or another living link to the device's nodes, or what a race finds; all who need one meanwhile share
-// the race.
+// the race. Where the way is not the best there could be, a look for better ones may be due.
 func (t *Tunnel) way(ctx context.Context) (*path, error) {
 	t.mu.Lock()
 	t.used = time.Now()
 	if t.path != nil && t.path.alive() {
-		defer t.mu.Unlock()
-		return t.path, nil
+		p := t.path
+		t.mu.Unlock()
+		t.look(time.Now(), true)
+		return p, nil
 	}
 	if t.closed {
 		t.mu.Unlock()
 		return nil, ErrClosed
 	}
 	if p := t.detourLocked(); p != nil {
-		defer t.mu.Unlock()
+		t.mu.Unlock()
+		t.look(time.Now(), true)
 		return p, nil
 	}
 	r := t.raceLocked(true)

@@ -36,6 +36,7 @@ type world struct {
 	mu      sync.Mutex
 	real    map[netip.AddrPort]string
 	dials   map[netip.AddrPort]int
+	held    map[netip.AddrPort]chan struct{} // dials wait for it
 	agents  map[protocol.ID]*agent
 	relays  []*relayNode
 	devices map[protocol.ID]Device
@@ -55,8 +56,9 @@ type agent struct {
 	own      []netip.Prefix
 	streams  *carrier.Streams
 	macs     map[[6]byte]netip.Addr
-	isolated bool // offers no candidates
-	deaf     bool // answers no requests
+	isolated bool          // offers no candidates
+	deaf     bool          // answers no requests
+	stuck    chan struct{} // the mesh answers when it is closed
 	doubts   int
 	puncher  *puncher             // nil: no UDP
 	opened   []protocol.Candidate // by its router
@@ -138,7 +140,7 @@ func (w *world) agent(d protocol.Domain, place byte, own []netip.Prefix, opts ..
 	p := w.pair()
 	a := &agent{w: w, pair: p, node: w.certify(p, d, 1, time.Hour, "office"), place: protocol.Hash{place}, own: own,
 		macs: map[[6]byte]netip.Addr{}}
-	cfg := Config{Resolver: a, Locator: a, Signaler: a, Candidates: a.candidates, DialNode: w.dial, DialDevice: w.dial, Revoked: w.isRevoked}
+	cfg := Config{Resolver: a, Locator: a, Signaler: a, Candidates: a.candidates, DialNode: w.dial, DialDevice: w.dial, DialDeviceUDP: w.dialUDP, Revoked: w.isRevoked}
 	id := Identity{Key: p.Signing, Node: a.node, Trust: w.trust, Serve: true}
 	for _, o := range opts {
 		o(a, &cfg, &id)
@@ -185,8 +187,16 @@ func (w *world) isRevoked(id protocol.ID) bool {
 func (w *world) dial(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
 	w.mu.Lock()
 	addr, ok := w.real[a]
+	held := w.held[a]
 	w.dials[a]++
 	w.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	if !ok {
 		return nil, &net.OpError{Op: "dial", Err: errors.New("no route to host")}
 	}

@@ -12,10 +12,12 @@ import (
 const (
 	// DefaultKeepalive is a safe interval where nothing has been measured: routers are met that forget a binding after 30 s.
 	DefaultKeepalive = 20 * time.Second
+	// LongestKeepalive is the most that is tried: RFC 4787 has NATs keep a binding for two minutes at the least.
+	LongestKeepalive = 120 * time.Second
 
 	shortestSilence = 15 * time.Second
 	firstSilence    = 30 * time.Second
-	longestSilence  = 120 * time.Second
+	longestSilence  = LongestKeepalive
 	fineEnough      = 5 * time.Second
 	hastyKeepalive  = 10 * time.Second // where not even the shortest silence was survived
 	// warmUp is between the two exchanges at a round's start: Linux takes a flow for lasting, with a longer time-out, once it

@@ -14,6 +14,7 @@ type Config struct {
 	PortMap          bool     `toml:"portmap"`           // ask routers to open the port
 	Sessions         bool     `toml:"sessions"`          // talk in sessions
 	Advertise        []string `toml:"advertise"`         // HOST[:PORT], super-nodes only; no port means that of Listen
+	Keepalive        Duration `toml:"keepalive"`         // of a NAT's bindings; 0: as found by probing
 	AnnounceInterval Duration `toml:"announce_interval"` // how often NodeInfo is announced
 	RecordExpiry     Duration `toml:"record_expiry"`     // when an announced NodeInfo expires
 	API              string   `toml:"api"`               // loopback HOST:PORT of the local API, empty for none

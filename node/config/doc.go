@@ -18,6 +18,7 @@
 //	portmap                        bool       true              ask this LAN's router to open the port: UPnP, NAT-PMP, PCP
 //	sessions                       bool       true              talk in sessions; false signs every message
 //	advertise                      addresses  none              HOST[:PORT] under which the internet reaches a super-node
+//	keepalive                      duration   0s                how often a NAT's binding is refreshed, 0s as found by probing
 //	announce_interval              duration   5m                how often NodeInfo is announced
 //	record_expiry                  duration   10m               when an announced NodeInfo expires
 //	api                            address    none              loopback address for the local API, with the token in api.token

@@ -25,6 +25,7 @@ func (c *Config) settings() []setting {
 		{"portmap", &c.PortMap},
 		{"sessions", &c.Sessions},
 		{"advertise", &c.Advertise},
+		{"keepalive", &c.Keepalive},
 		{"announce_interval", &c.AnnounceInterval},
 		{"record_expiry", &c.RecordExpiry},
 		{"api", &c.API},
