@@ -84,7 +84,9 @@ func oneOf(value string, known ...string) error {
 func (s setting) checkNumber() error {
 	switch t := s.target.(type) {
 	case *Duration:
-		if d := t.D(); d < 100*time.Millisecond || d > 30*24*time.Hour {
+		if d := t.D(); d == 0 && s.name == "keepalive" {
+			return nil // as found by probing
+		} else if d < 100*time.Millisecond || d > 30*24*time.Hour {
 			return fmt.Errorf("%v is not between 100ms and 720h: write it as \"30s\" or \"5m\"", d)
 		}
 	case *int:
