@@ -216,7 +216,7 @@ func (b backend) tunnelOf(i tunnel.Info) localapi.Tunnel {
 		ID: i.ID, Device: i.Name, DeviceID: i.Device.String(), Port: protocol.PortString(i.Port, i.Protocol), Local: i.Local.String(),
 		Route: string(i.Route), Persist: i.Persist, State: "up", Opened: i.Since, Connections: i.Open,
 		Milliseconds: milliseconds(i.Receipt.Took), BytesIn: i.Receipt.Received, BytesOut: i.Receipt.Sent,
-		Caller: callerOf(i.Caller),
+		Caller: callerOf(i.Caller), End: "user", Error: i.Error, Receipt: receiptOf(i.Receipt),
 	}
 	if i.Route == "" {
 		out.State = "down"
@@ -231,6 +231,50 @@ func (b backend) tunnelOf(i tunnel.Info) localapi.Tunnel {
 		out.Domain, _ = m.names()
 	}
 	return out
+}
+
+func receiptOf(r tunnel.Receipt) localapi.Receipt {
+	out := localapi.Receipt{
+		Attempts: []localapi.Attempt{}, Races: r.Races, Milliseconds: milliseconds(r.Took), Connections: r.Conns,
+		BytesIn: r.Received, BytesOut: r.Sent, Dropped: r.Dropped,
+	}
+	for _, a := range r.Attempts {
+		one := localapi.Attempt{
+			Route: string(a.Route), Node: a.Node.String(), After: milliseconds(a.After), Took: milliseconds(a.Took),
+			Shared: a.Shared, Error: a.Error,
+		}
+		if !a.Relay.IsZero() {
+			one.Relay = a.Relay.String()
+		}
+		out.Attempts = append(out.Attempts, one)
+	}
+	return out
+}
+
+// Served implements localapi.Backend.
+func (b backend) Served(context.Context) ([]localapi.Served, error) {
+	l := []localapi.Served{}
+	for _, s := range b.n.tunnels.Served() {
+		out := localapi.Served{
+			End: "tunnel", UserNode: s.Peer.String(), DeviceID: s.Device.String(), Port: protocol.PortString(s.Port, s.Protocol),
+			Route: string(s.Route), TunnelNode: s.Local.String(), State: "down", Opened: s.Since, Last: s.Last,
+			Connections: s.Open, Total: s.Conns, Failed: s.Failed, Bytes: s.Bytes, Error: s.Error,
+		}
+		if s.Open > 0 {
+			out.State = "up"
+		}
+		if !s.Relay.IsZero() {
+			out.Relay = s.Relay.String()
+		}
+		if m, ok := b.n.member(s.Local.Domain()); ok {
+			out.Domain, _ = m.names()
+			if d, _, ok := m.devices.find(b.n.now(), s.Device.String()); ok {
+				out.Device = d.Value.Name
+			}
+		}
+		l = append(l, out)
+	}
+	return l, nil
 }
 
 // Open implements localapi.Backend.

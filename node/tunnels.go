@@ -35,7 +35,7 @@ func (n *Node) openTunnels() (err error) {
 			Tunnels: s.Limits.Tunnels, PeerFlows: s.Limits.TunnelsPerNode, DomainFlows: s.Limits.TunnelsPerDomain,
 		},
 		IdleFlow: s.Timeouts.IdleConnection.D(), IdleLink: s.Timeouts.IdleLink.D(),
-		OpenTimeout: s.Timeouts.Open.D(),
+		OpenTimeout: s.Timeouts.Open.D(), Lost: n.linkLost,
 	})
 	if err != nil {
 		return err
@@ -47,6 +47,13 @@ func (n *Node) openTunnels() (err error) {
 		Domain: relay.Allowance{Bytes: int64(s.Limits.RelayBytesPerDomain) / 24, Rate: int64(s.Limits.RelayRatePerDomain)},
 	})
 	return err
+}
+
+// linkLost has the homes pinged at once: where this node's NAT was the reason nobody reaches it until it says something.
+func (n *Node) linkLost(d protocol.Domain) {
+	if m, ok := n.member(d); ok {
+		m.pingNow()
+	}
 }
 
 // spliced is the bare connection beneath one whose first byte was peeked at, once that byte has been read.

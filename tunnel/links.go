@@ -132,10 +132,18 @@ func (m *Manager) register(l *link.Link, key linkKey) error {
 	}
 	m.links[l] = &entry{link: l, key: key}
 	m.wg.Go(func() {
-		_ = l.Wait()
+		err := l.Wait()
+		var gone *link.GoneError
+		orderly := errors.As(err, &gone) || errors.Is(err, link.ErrClosed)
 		m.mu.Lock()
 		delete(m.links, l)
+		if !orderly {
+			m.lost[key.local.Domain()] = time.Now()
+		}
 		m.mu.Unlock()
+		if !orderly && m.cfg.Lost != nil {
+			m.cfg.Lost(key.local.Domain())
+		}
 	})
 	m.mu.Unlock()
 	// A revocation may have come between the HELLO and the table, where CloseWhere did not see the link.

@@ -56,6 +56,9 @@ type Config struct {
 	DialDevice func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 	// DialDeviceUDP does so for datagrams; a net.Dialer.
 	DialDeviceUDP func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	// Lost is told that a link has died which nobody ended: this node's own NAT may have lost its table. It must not wait. Nil:
+	// nobody is told.
+	Lost func(protocol.Domain)
 
 	Limits       Limits
 	LinkLimits   link.Limits
@@ -85,6 +88,7 @@ type Manager struct {
 	links      map[*link.Link]*entry
 	dialling   map[linkKey]*dialling
 	searches   map[searchKey]*search
+	lost       map[protocol.Domain]time.Time // when a link died that nobody ended
 	tunnels    map[string]*Tunnel
 	expected   map[protocol.Hash]*expectation
 	served     map[servedKey]*Served
@@ -147,7 +151,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg: cfg, dialer: newDialer(cfg.Locator, cfg.Now), started: time.Now(),
 		door:       gate.New(l.Strangers, l.PerSource),
 		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
-		dialling: make(map[linkKey]*dialling), searches: make(map[searchKey]*search), tunnels: make(map[string]*Tunnel),
+		dialling: make(map[linkKey]*dialling), searches: make(map[searchKey]*search), lost: make(map[protocol.Domain]time.Time), tunnels: make(map[string]*Tunnel),
 		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served), flowsOf: make(map[*link.Flow]*Served),
 		meetings: make(map[meetingKey]struct{}), flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int),
 		asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),

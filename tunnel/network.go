@@ -96,11 +96,17 @@ func (m *Manager) lookSoon(which func(searchKey) bool) {
 	}
 }
 
-// Busy reports whether this node is an end of a living link or an open tunnel in the domain: then it must be possible to reach
-// it and to ask others at any moment, whatever the NATs between forget.
+// busyAfter is how long after a link died its end still counts as busy: the other side wants another.
+const busyAfter = 2 * time.Minute
+
+// Busy reports whether this node is an end of a living link or an open tunnel in the domain, or was one until its link died:
+// then it must be possible to reach it and to ask others at any moment, whatever the NATs between forget.
 func (m *Manager) Busy(d protocol.Domain) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if at, ok := m.lost[d]; ok && time.Since(at) < busyAfter {
+		return true
+	}
 	for l := range m.links {
 		if l.Local().Domain() == d {
 			return true

@@ -9,7 +9,7 @@ import (
 // relays after that. A relay is what works nearly everywhere, and the first byte may have to wait for it.
 const (
 	punchDelay  = 30 * time.Millisecond
-	relayDelay  = 60 * time.Millisecond
+	relayDelay  = 80 * time.Millisecond
 	nextRelay   = 300 * time.Millisecond
 	nextTarget  = 250 * time.Millisecond
 	mostTargets = 6

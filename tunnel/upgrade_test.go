@@ -242,3 +242,32 @@ func TestSearch(t *testing.T) {
 		t.Error("news count too often or too rarely")
 	}
 }
+
+// A tunnel-node whose link died stays in contact for the next one, one whose link was ended does not.
+func TestBusy(t *testing.T) {
+	lost := make(chan protocol.Domain, 1)
+	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) { c.Lost = func(d protocol.Domain) { lost <- d } })
+	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
+	if node.Busy(testDomain) || user.Busy(testDomain) {
+		t.Error("busy with nothing")
+	}
+	tn := user.tunnel(t, "echo", 9100, Direct)
+	if !node.Busy(testDomain) || !user.Busy(testDomain) || node.Busy(testDomain+1) {
+		t.Error("not busy with a link")
+	}
+	tn.Close()
+	user.closeLinks(link.ReasonClosing, func(*entry) bool { return true })
+	until(t, "nobody is busy", func() bool { return !node.Busy(testDomain) && !user.Busy(testDomain) })
+	tn = user.tunnel(t, "echo", 9100, Direct)
+	tn.mu.Lock()
+	l := tn.path.link
+	tn.mu.Unlock()
+	l.Fail(link.ErrDead)
+	if d := <-lost; d != testDomain {
+		t.Errorf("lost in %s", d)
+	}
+	<-lost // the other end
+	if !node.Busy(testDomain) {
+		t.Error("the node of a dead link is idle")
+	}
+}

@@ -23,6 +23,9 @@ type (
 	Location    = api.Location
 	Device      = api.Device
 	Tunnel      = api.Tunnel
+	Receipt     = api.Receipt
+	Attempt     = api.Attempt
+	Served      = api.Served
 	Caller      = api.Caller
 	OpenRequest = api.OpenRequest
 	Netcheck    = api.Netcheck
@@ -149,6 +152,11 @@ func (c *Client) Devices(ctx context.Context, q DeviceQuery) ([]Device, error) {
 // Tunnels lists the tunnels that were opened through this agent, by whatever program.
 func (c *Client) Tunnels(ctx context.Context) ([]Tunnel, error) {
 	return result[[]Tunnel](c.api.ListTunnels(ctx))
+}
+
+// Served lists what this agent carries, or carried lately, for other nodes as tunnel-node.
+func (c *Client) Served(ctx context.Context) ([]Served, error) {
+	return result[[]Served](c.api.ListServed(ctx))
 }
 
 // Open opens a tunnel and returns when the device has answered. Connect to the tunnel's Local address, as often as you

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,7 @@ func newFake() *localapi.Fake {
 	return &localapi.Fake{
 		Members: []localapi.Membership{{Domain: "acme", State: "active"}, {Domain: "umbrella", State: "active"}},
 		Places:  []localapi.Location{{ID: "aa", Domain: "acme", Interface: "eth0"}},
+		Carried: []localapi.Served{{End: "tunnel", UserNode: "03", DeviceID: "01", Domain: "acme", Port: "631", Route: "lan"}},
 		Known: []localapi.Device{
 			{ID: "01", Name: "printer", Domain: "acme", Ports: []string{"631", "161/udp"}},
 			{ID: "02", Name: "printer", Domain: "umbrella", Ports: []string{"9100"}},
@@ -88,8 +90,11 @@ func TestEverything(t *testing.T) {
 	if err != nil || opened.DeviceID != "01" || opened.Route != "relayed" || !opened.Persist || opened.Caller.PID != os.Getpid() {
 		t.Errorf("open: %+v, %v", opened, err)
 	}
-	if list, err := c.Tunnels(ctx); err != nil || len(list) != 1 || list[0] != opened {
+	if list, err := c.Tunnels(ctx); err != nil || len(list) != 1 || !reflect.DeepEqual(list[0], opened) {
 		t.Errorf("tunnels: %+v, %v", list, err)
+	}
+	if l, err := c.Served(ctx); err != nil || len(l) != 1 || l[0].UserNode != "03" {
+		t.Errorf("served: %+v, %v", l, err)
 	}
 	if err := c.CloseTunnel(ctx, opened.ID); err != nil {
 		t.Errorf("close: %v", err)

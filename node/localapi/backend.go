@@ -9,6 +9,8 @@ type Backend interface {
 	Locations(ctx context.Context) ([]Location, error)
 	Devices(ctx context.Context, q DeviceQuery) ([]Device, error)
 	Tunnels(ctx context.Context) ([]Tunnel, error)
+	// Served lists what this node carries for others, the latest first.
+	Served(ctx context.Context) ([]Served, error)
 	// Open returns after the device has answered. It notes CallerFrom(ctx) as the one who opened the tunnel.
 	Open(ctx context.Context, r OpenRequest) (Tunnel, error)
 	// CloseTunnel ends a tunnel, its connections and its persistence.

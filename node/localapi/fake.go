@@ -16,6 +16,7 @@ type Fake struct {
 	Members []Membership
 	Places  []Location
 	Known   []Device
+	Carried []Served
 	Events  *Events
 	Check   Netcheck
 	Local   string // what an opened tunnel's local address is, unless it was asked for
@@ -86,6 +87,11 @@ func (f *Fake) Tunnels(ctx context.Context) ([]Tunnel, error) {
 	return slices.Clone(f.tunnels), nil
 }
 
+// Served returns Carried.
+func (f *Fake) Served(ctx context.Context) ([]Served, error) {
+	return slices.Clone(f.Carried), f.fail(ctx, "served")
+}
+
 // Open notes a tunnel to a device of Known, by the rules for names and ports.
 func (f *Fake) Open(ctx context.Context, r OpenRequest) (Tunnel, error) {
 	if err := f.fail(ctx, "open"); err != nil {
@@ -100,7 +106,7 @@ func (f *Fake) Open(ctx context.Context, r OpenRequest) (Tunnel, error) {
 	f.next++
 	t := Tunnel{
 		ID: "t" + strconv.Itoa(f.next), Device: d.Name, DeviceID: d.ID, Domain: d.Domain, Port: r.Port, Local: r.Local,
-		Route: r.Route, Persist: r.Persist, State: "up", Opened: f.now(),
+		Route: r.Route, Persist: r.Persist, State: "up", Opened: f.now(), End: "user",
 	}
 	t.Caller, _ = CallerFrom(ctx)
 	if t.Local == "" {

@@ -32,6 +32,11 @@ func (n Netcheck) filled() Netcheck {
 	return n
 }
 
+func (t Tunnel) filled() Tunnel {
+	t.Receipt.Attempts = list(t.Receipt.Attempts)
+	return t
+}
+
 // each copies, as the backend may keep what it handed out.
 func each[T any](in []T, f func(T) T) []T {
 	out := make([]T, len(in))

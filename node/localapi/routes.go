@@ -41,10 +41,15 @@ func (s *Server) routes() *http.ServeMux {
 		}),
 		"GET /v1/tunnels": answer(func(r *http.Request) (any, error) {
 			v, err := b.Tunnels(r.Context())
+			return each(v, Tunnel.filled), err
+		}),
+		"GET /v1/served": answer(func(r *http.Request) (any, error) {
+			v, err := b.Served(r.Context())
 			return list(v), err
 		}),
 		"POST /v1/tunnels": accept(http.StatusCreated, (*OpenRequest).check, func(ctx context.Context, r OpenRequest) (any, error) {
-			return b.Open(ctx, r)
+			v, err := b.Open(ctx, r)
+			return v.filled(), err
 		}),
 		"DELETE /v1/tunnels/{id}": answer(func(r *http.Request) (any, error) {
 			id := r.PathValue("id")

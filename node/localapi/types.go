@@ -94,11 +94,57 @@ type Tunnel struct {
 	Persist      bool      `json:"persist"` // the same local port again after a restart
 	State        string    `json:"state"`   // up, down
 	Opened       time.Time `json:"opened"`
-	Milliseconds float64   `json:"milliseconds"` // from the request to the device's answer
-	Connections  int       `json:"connections"`  // open now
+	Milliseconds float64   `json:"milliseconds"`    // from the request to the device's answer
+	Connections  int       `json:"connections"`     // open now
+	BytesIn      int64     `json:"bytes_in"`        // from the device
+	BytesOut     int64     `json:"bytes_out"`       // to the device
+	Caller       Caller    `json:"caller"`          // who opened it
+	End          string    `json:"end"`             // "user": this node's users opened it
+	Error        string    `json:"error,omitempty"` // of the latest connection that failed
+	Receipt      Receipt   `json:"receipt"`
+}
+
+// Receipt is what was tried for a tunnel, and what came of it.
+type Receipt struct {
+	Attempts     []Attempt `json:"attempts"`     // of the latest race that found a way, in the order of their start
+	Races        int       `json:"races"`        // that found a way, or had to and did not
+	Milliseconds float64   `json:"milliseconds"` // from the start of the race to the first way
+	Connections  int64     `json:"connections"`  // so far; of UDP ports, local addresses that sent
 	BytesIn      int64     `json:"bytes_in"`     // from the device
 	BytesOut     int64     `json:"bytes_out"`    // to the device
-	Caller       Caller    `json:"caller"`       // who opened it
+	Dropped      int64     `json:"dropped"`      // datagrams for which there was no room
+}
+
+// Attempt is one route to one node that was tried. Without an error it worked.
+type Attempt struct {
+	Route  string  `json:"route"`
+	Node   string  `json:"node"`            // the tunnel-node; this node itself where it reaches the device
+	Relay  string  `json:"relay,omitempty"` // ID of the super-node
+	After  float64 `json:"after_ms"`        // started so long after the race
+	Took   float64 `json:"took_ms"`
+	Shared bool    `json:"shared,omitempty"` // over a link that was there, or made for another tunnel
+	Error  string  `json:"error,omitempty"`  // why it was not taken
+}
+
+// Served is what this node carries, or carried lately, for another node as tunnel-node: the other end's receipt.
+type Served struct {
+	End         string    `json:"end"`       // "tunnel"
+	UserNode    string    `json:"user_node"` // ID of the node whose user opened it
+	Device      string    `json:"device"`    // name, empty where it is not known by now
+	DeviceID    string    `json:"device_id"`
+	Domain      string    `json:"domain"`
+	Port        string    `json:"port"`
+	Route       string    `json:"route"`
+	TunnelNode  string    `json:"tunnel_node"` // ID of this node
+	Relay       string    `json:"relay,omitempty"`
+	State       string    `json:"state"`             // up while connections are open, else down
+	Opened      time.Time `json:"opened"`            // when its first connection came
+	Last        time.Time `json:"last"`              // when its last one came or went
+	Connections int       `json:"connections"`       // open now
+	Total       int64     `json:"total_connections"` // that have ended
+	Failed      int64     `json:"failed"`            // of those
+	Bytes       int64     `json:"bytes"`             // both ways
+	Error       string    `json:"error,omitempty"`   // of the last one that failed
 }
 
 // OpenRequest asks for a tunnel. The backend gets it checked and with the domain taken out of Device.

@@ -42,6 +42,30 @@ const (
 	TunnelUp    EventType = "tunnel_up"
 )
 
+// Attempt One route to one node that was tried. Without an error it worked.
+type Attempt struct {
+	// AfterMs Milliseconds from the start of the race.
+	AfterMs float64 `json:"after_ms"`
+
+	// Error Why it was not taken.
+	Error string `json:"error,omitempty,omitzero"`
+
+	// Node ID of the tunnel-node, this node itself where it reaches the device.
+	Node string `json:"node"`
+
+	// Relay ID of the super-node that relays.
+	Relay string `json:"relay,omitempty,omitzero"`
+
+	// Route lan, direct, mapped, punched, relayed.
+	Route string `json:"route"`
+
+	// Shared Over a link that was there, or made for another tunnel.
+	Shared bool `json:"shared,omitempty,omitzero"`
+
+	// TookMs Milliseconds until it worked or did not.
+	TookMs float64 `json:"took_ms"`
+}
+
 // Caller Who opened a tunnel, as the operating system tells. On loopback it does not, and program is the peer's address.
 type Caller struct {
 	// PID Process ID, 0 where unknown.
@@ -354,6 +378,84 @@ type PortMapping struct {
 	Transport string `json:"transport"`
 }
 
+// Receipt What was tried for a tunnel, and what came of it.
+type Receipt struct {
+	// Attempts Of the latest race that found a way, in the order of their start, and links of other tunnels taken since.
+	Attempts []Attempt `json:"attempts"`
+
+	// BytesIn From the device.
+	BytesIn int64 `json:"bytes_in"`
+
+	// BytesOut To the device.
+	BytesOut int64 `json:"bytes_out"`
+
+	// Connections So far; of UDP ports, local addresses that sent.
+	Connections int64 `json:"connections"`
+
+	// Dropped Datagrams for which there was no room.
+	Dropped int64 `json:"dropped"`
+
+	// Milliseconds From the start of the race to the first way.
+	Milliseconds float64 `json:"milliseconds"`
+
+	// Races Races that found a way, or had to and did not.
+	Races int `json:"races"`
+}
+
+// Served What this node carries, or carried lately, for another node as tunnel-node, the other end's receipt.
+type Served struct {
+	// Bytes Both ways.
+	Bytes int64 `json:"bytes"`
+
+	// Connections Open now.
+	Connections int `json:"connections"`
+
+	// Device Name of the device, empty where it is not known by now.
+	Device string `json:"device"`
+
+	// DeviceID 72 hex digits.
+	DeviceID string `json:"device_id"`
+
+	// Domain Name of the domain.
+	Domain string `json:"domain"`
+
+	// End tunnel.
+	End string `json:"end"`
+
+	// Error Of the last one that failed.
+	Error string `json:"error,omitempty,omitzero"`
+
+	// Failed Of those.
+	Failed int64 `json:"failed"`
+
+	// Last When its last one came or went.
+	Last time.Time `json:"last"`
+
+	// Opened When its first connection came.
+	Opened time.Time `json:"opened"`
+
+	// Port As 631 or 161/udp.
+	Port string `json:"port"`
+
+	// Relay ID of the super-node that relays.
+	Relay string `json:"relay,omitempty,omitzero"`
+
+	// Route lan, direct, mapped, punched, relayed.
+	Route string `json:"route"`
+
+	// State up while connections are open, else down.
+	State string `json:"state"`
+
+	// TotalConnections That have ended.
+	TotalConnections int64 `json:"total_connections"`
+
+	// TunnelNode ID of this node.
+	TunnelNode string `json:"tunnel_node"`
+
+	// UserNode ID of the node whose user opened it.
+	UserNode string `json:"user_node"`
+}
+
 // Status The agent at a glance.
 type Status struct {
 	// Listen Addresses for messages and tunnels.
@@ -413,6 +515,12 @@ type Tunnel struct {
 	// Domain Name of the domain.
 	Domain string `json:"domain"`
 
+	// End user; see Served for those of other nodes.
+	End string `json:"end"`
+
+	// Error Of the latest connection that failed.
+	Error string `json:"error,omitempty,omitzero"`
+
 	// ID For closing it.
 	ID string `json:"id"`
 
@@ -430,6 +538,9 @@ type Tunnel struct {
 
 	// Port As 631 or 161/udp.
 	Port string `json:"port"`
+
+	// Receipt What was tried for a tunnel, and what came of it.
+	Receipt Receipt `json:"receipt"`
 
 	// Relay ID of the super-node that relays.
 	Relay string `json:"relay,omitempty,omitzero"`
@@ -605,6 +716,11 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/netcheck (the `Netcheck` operationId).
 	Netcheck(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListServed What this node carries, or carried lately, for other nodes as tunnel-node.
+	//
+	// Corresponds with GET /v1/served (the `ListServed` operationId).
+	ListServed(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetStatus The agent at a glance.
 	//
 	// Corresponds with GET /v1/status (the `GetStatus` operationId).
@@ -761,6 +877,21 @@ func (c *Client) ListLocations(ctx context.Context, reqEditors ...RequestEditorF
 // Corresponds with GET /v1/netcheck (the `Netcheck` operationId).
 func (c *Client) Netcheck(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewNetcheckRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListServed What this node carries, or carried lately, for other nodes as tunnel-node.
+//
+// Corresponds with GET /v1/served (the `ListServed` operationId).
+func (c *Client) ListServed(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListServedRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -1084,6 +1215,33 @@ func NewNetcheckRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListServedRequest constructs an http.Request for the ListServed method
+func NewListServedRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/served")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetStatusRequest constructs an http.Request for the GetStatus method
 func NewGetStatusRequest(server string) (*http.Request, error) {
 	var err error
@@ -1341,6 +1499,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/netcheck (the `Netcheck` operationId).
 	NetcheckWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*NetcheckResponse, error)
+
+	// ListServedWithResponse What this node carries, or carried lately, for other nodes as tunnel-node.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/served (the `ListServed` operationId).
+	ListServedWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListServedResponse, error)
 
 	// GetStatusWithResponse The agent at a glance.
 	//
@@ -1653,6 +1818,54 @@ func (r NetcheckResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r NetcheckResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListServedResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Served
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListServedResponse) GetJSON200() *[]Served {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r ListServedResponse) GetJSONDefault() *Error {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListServedResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListServedResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListServedResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListServedResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -1999,6 +2212,19 @@ func (c *ClientWithResponses) NetcheckWithResponse(ctx context.Context, reqEdito
 	return ParseNetcheckResponse(rsp)
 }
 
+// ListServedWithResponse What this node carries, or carried lately, for other nodes as tunnel-node.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/served (the `ListServed` operationId).
+func (c *ClientWithResponses) ListServedWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListServedResponse, error) {
+	rsp, err := c.ListServed(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListServedResponse(rsp)
+}
+
 // GetStatusWithResponse The agent at a glance.
 //
 // Returns a wrapper object for the known response body format(s).
@@ -2247,6 +2473,39 @@ func ParseNetcheckResponse(rsp *http.Response) (*NetcheckResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Netcheck
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListServedResponse parses an HTTP response from a ListServedWithResponse call
+func ParseListServedResponse(rsp *http.Response) (*ListServedResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListServedResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Served
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
