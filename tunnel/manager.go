@@ -142,12 +142,13 @@ func New(cfg Config) (*Manager, error) {
 		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
 		dialling: make(map[linkKey]*dialling), tunnels: make(map[string]*Tunnel),
 		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served),
-		meetings: make(map[meetingKey]struct{}), flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int), asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
+		flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int), asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
 	}
 	if cfg.DialDevice != nil {
 		m.dialer.dial = cfg.DialDevice
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.meetings = make(map[meetingKey]struct{})
 	m.wg.Go(m.sweepLoop)
 	return m, nil
 }
