@@ -50,7 +50,7 @@ func BenchmarkThroughput(b *testing.B) {
 }
 
 func BenchmarkPunchedThroughput(b *testing.B) {
-	w, user, node := standBehind(b)
+	w, user, node := behindNATs(b)
 	w.device("sink", "192.168.7.50:9100", 2, sinkDevice, node)
 	tn := user.tunnel(b, "sink", 9100, Punched)
 	throughput(b, func() net.Conn { return dialTunnel(b, tn) })

@@ -153,7 +153,7 @@ func New(cfg Config) (*Manager, error) {
 		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
 		dialling: make(map[linkKey]*dialling), searches: make(map[searchKey]*search), lost: make(map[protocol.Domain]time.Time), tunnels: make(map[string]*Tunnel),
 		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served), flowsOf: make(map[*link.Flow]*Served),
-		meetings: make(map[meetingKey]struct{}), flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int),
+		flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int),
 		asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
 	}
 	if cfg.DialDevice != nil {
@@ -163,6 +163,7 @@ func New(cfg Config) (*Manager, error) {
 		m.dialer.dialUDP = cfg.DialDeviceUDP
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.meetings = make(map[meetingKey]struct{})
 	m.wg.Go(m.sweepLoop)
 	return m, nil
 }

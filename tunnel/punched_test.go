@@ -15,8 +15,8 @@ import (
 	"culvert/tunnel/link"
 )
 
-// standBehind is a user and a tunnel-node behind NATs at different sites, who can meet by UDP alone.
-func standBehind(t testing.TB) (*world, *agent, *agent) {
+// behindNATs is a user and a tunnel-node behind NATs at different sites, who can meet by UDP alone.
+func behindNATs(t testing.TB) (*world, *agent, *agent) {
 	w := newWorld(t)
 	user := w.agent(testDomain, 1, prefixes("192.168.1.20/24"), punching("203.0.113.1:7700"))
 	node := w.agent(testDomain, 2, prefixes("192.168.7.10/24"), punching("203.0.113.2:7700"))
@@ -24,7 +24,7 @@ func standBehind(t testing.TB) (*world, *agent, *agent) {
 }
 
 func TestPunched(t *testing.T) {
-	w, user, node := standBehind(t)
+	w, user, node := behindNATs(t)
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
 	tn := user.tunnel(t, "echo", 9100)
 	if info := tn.Info(); info.Route != Punched || info.TunnelNode != node.node.ID {
@@ -67,7 +67,7 @@ func TestPunchedBulk(t *testing.T) {
 	if testing.Short() {
 		size = 8 << 20
 	}
-	w, user, node := standBehind(t)
+	w, user, node := behindNATs(t)
 	w.device("hash", "192.168.7.50:9100", 2, hashDevice, node)
 	tn := user.tunnel(t, "hash", 9100, Punched)
 	data := noise(size)
@@ -81,7 +81,7 @@ func TestPunchedBulk(t *testing.T) {
 }
 
 func TestPunchedEnds(t *testing.T) {
-	w, user, node := standBehind(t)
+	w, user, node := behindNATs(t)
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
 	gone := make(chan struct{})
 	w.device("reset", "192.168.7.51:9100", 2, func(c *net.TCPConn) {
@@ -126,7 +126,7 @@ func TestPunchedEnds(t *testing.T) {
 }
 
 func TestPunchedWantsTwo(t *testing.T) {
-	w, user, node := standBehind(t)
+	w, user, node := behindNATs(t)
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
 	open := func() error {
 		_, err := user.Open(context.Background(), OpenRequest{Device: "echo", Port: 9100, Routes: []Route{Punched}})
@@ -145,7 +145,7 @@ func TestPunchedWantsTwo(t *testing.T) {
 
 // A request that comes again, by another super-node, has no second meeting.
 func TestOneMeetingPerToken(t *testing.T) {
-	w, user, node := standBehind(t)
+	w, user, node := behindNATs(t)
 	d := w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
 	c, punch, err := user.puncher.Offer(context.Background(), user.node.ID)
 	check(t, err)
@@ -166,7 +166,7 @@ func TestOneMeetingPerToken(t *testing.T) {
 
 // Whom a tunnel-node sends to: nobody's private addresses but those on its own links.
 func TestPunchSendsToPublicOnly(t *testing.T) {
-	_, _, node := standBehind(t)
+	_, _, node := behindNATs(t)
 	udp := func(a string) protocol.Candidate {
 		return protocol.Candidate{Kind: protocol.CandidateHost, Protocol: protocol.UDP, Addr: addrOf(a)}
 	}

@@ -424,6 +424,38 @@ func TestAlone(t *testing.T) {
 	}
 }
 
+// The peer dials before this side waits for him: he loses nothing by it.
+func TestAloneIsDialledEarly(t *testing.T) {
+	a, b := newNode(t, 1), newNode(t, 2)
+	sock, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	check(t, err)
+	at := sock.LocalAddr().(*net.UDPAddr).AddrPort()
+	e, err := New(Alone(sock, a.addr()))
+	check(t, err)
+	t.Cleanup(func() {
+		_ = e.Close()
+		_ = sock.Close()
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		c, err := a.Dial(patience(t), at, link.ClientTLS(&a.cert, b.peer))
+		if err == nil {
+			_, err = c.Write([]byte{1})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	for a.sent.Load() == 0 { // then the first packet is there
+		runtime.Gosched()
+	}
+	c, err := e.AcceptFrom(patience(t), a.addr(), link.ServerTLS(&b.cert))
+	check(t, err)
+	_, err = io.ReadFull(c, make([]byte, 1))
+	check(t, err)
+	wg.Wait()
+}
+
 // TestIdleCost says what an idle connection costs at both ends together.
 func TestIdleCost(t *testing.T) {
 	a, b := newNode(t, 1), newNode(t, 2)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,20 @@ type node struct {
 	lane *carrier.Lane
 	cert tls.Certificate
 	peer *protocol.CertifiedNode // as others call it
+	sent atomic.Int64            // datagrams
+}
+
+// counted counts what is sent.
+type counted struct {
+	*carrier.UDP
+	sent *atomic.Int64
+}
+
+// WriteBatch implements carrier.Conn.
+func (c *counted) WriteBatch(ms []carrier.Message) (int, error) {
+	n, err := c.UDP.WriteBatch(ms)
+	c.sent.Add(int64(n))
+	return n, err
 }
 
 func newNode(t testing.TB, seed byte) *node {
@@ -40,7 +55,7 @@ func newNode(t testing.TB, seed byte) *node {
 	check(t, err)
 	n.udp, err = carrier.ListenUDP(netip.MustParseAddrPort("127.0.0.1:0"))
 	check(t, err)
-	n.lane = carrier.NewLane(n.udp)
+	n.lane = carrier.NewLane(&counted{n.udp, &n.sent})
 	var wg sync.WaitGroup
 	wg.Go(func() { readInto(n.udp, n.lane) })
 	n.Endpoint, err = New(n.lane)
