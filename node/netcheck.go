@@ -21,6 +21,7 @@ const (
 	// netcheckDial bounds the tries whether TCP gets out.
 	netcheckDial = 2 * time.Second
 	httpPort     = 80
+	httpsPort    = 443
 )
 
 // States of a port mapping, as localapi.PortMapping has them.
@@ -45,7 +46,7 @@ func (b backend) Netcheck(ctx context.Context) (localapi.Netcheck, error) {
 		work sync.WaitGroup
 	)
 	work.Go(func() { r, err = n.freshReport(ctx) })
-	work.Go(func() { x.TCP = n.tcpGetsOut(ctx) })
+	work.Go(func() { x.TCP, x.HTTPS = n.tcpGetsOut(ctx) })
 	work.Go(func() { x.Listening = n.listening(ctx) })
 	work.Wait()
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -109,34 +110,53 @@ func (n *Node) listening(ctx context.Context) bool {
 	return slices.Contains(reached, true)
 }
 
-// tcpGetsOut tries other TCP ports than 443: those of super-nodes, and 80 of their hosts, where also a refusal says that the
-// way is open.
-func (n *Node) tcpGetsOut(ctx context.Context) nat.Tri {
-	_, servers, _ := n.natServers(false)
-	var to []netip.AddrPort
+// tcpGetsOut tries other TCP ports than 443: those of super-nodes, and 80 of their hosts; and beside them the operators' HTTPS.
+func (n *Node) tcpGetsOut(ctx context.Context) (other, https nat.Tri) {
+	m, servers, _ := n.natServers(false)
+	if m == nil {
+		return nat.Unknown, nat.Unknown
+	}
+	var to []string
 	for _, s := range servers {
 		for _, a := range []netip.AddrPort{s.V4, s.V6} {
-			if a.IsValid() && a.Port() != 443 {
-				to = append(to, a, netip.AddrPortFrom(a.Addr(), httpPort))
+			if a.IsValid() && a.Port() != httpsPort {
+				to = append(to, a.String(), netip.AddrPortFrom(a.Addr(), httpPort).String())
 			}
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, netcheckDial)
+	defer cancel()
+	var work sync.WaitGroup
+	work.Go(func() { other = anyDialled(ctx, to) })
+	m.mu.Lock()
+	last := m.file.HTTPS
+	m.mu.Unlock()
+	work.Go(func() { https = anyDialled(ctx, m.operatorAddresses(last)) })
+	work.Wait()
+	return other, https
+}
+
+// wsaRefused is ECONNREFUSED on Windows.
+const wsaRefused = syscall.Errno(10061)
+
+// anyDialled tries all at once until one gets through. Also a refusal says that the way is open.
+func anyDialled(ctx context.Context, to []string) nat.Tri {
 	if len(to) == 0 {
 		return nat.Unknown
 	}
-	ctx, cancel := context.WithTimeout(ctx, netcheckDial)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var work sync.WaitGroup
 	out := make([]bool, len(to))
 	for i, a := range to {
 		work.Go(func() {
 			var d net.Dialer
-			c, err := d.DialContext(ctx, "tcp", a.String())
+			c, err := d.DialContext(ctx, "tcp", a)
 			if err == nil {
-				err = c.Close()
+				_ = c.Close() // nothing was said on it
 			}
-			if out[i] = err == nil || errors.Is(err, syscall.ECONNREFUSED); out[i] {
-				cancel() // one is enough
+			if out[i] = err == nil || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, wsaRefused); out[i] {
+				cancel()
 			}
 		})
 	}

@@ -34,6 +34,7 @@ type Extra struct {
 	Carrier string // what messages travel by now: udp, tls, websocket; empty for nothing
 	Proxy   bool   // they travel through an HTTP proxy
 	TCP     Tri    // TCP connections to other ports than 443 get out; what is not known may be so
+	HTTPS   Tri    // TCP connections to where the operator serves HTTPS get out, without a proxy
 	// Mapped are the protocols (upnp, nat_pmp, pcp) by which the router has opened a port, Offered those that it speaks.
 	Mapped, Offered []string
 	Listening       bool   // somebody may connect to this node's TCP port from everywhere: a super-node has done so
@@ -69,14 +70,16 @@ func SiteOf(r Report, x Extra) (s Site) {
 
 func kindOf(r Report, x Extra) string {
 	switch {
-	case r.UDP == Unknown && x.Carrier == "":
+	case r.UDP == Unknown && x.Carrier == "" && x.TCP != Yes && x.HTTPS != Yes:
 		return SiteUnknown
 	case !r.Works() && r.UDP != Yes:
 		switch {
-		case x.Carrier == "":
-			return SiteOffline
-		case x.Proxy:
+		case x.TCP == Yes:
+			return SiteUDPBlocked
+		case x.Proxy && x.HTTPS != Yes:
 			return SiteProxyOnly
+		case x.Carrier == "" && x.HTTPS != Yes:
+			return SiteOffline
 		case x.TCP == No:
 			return Site443Only
 		}

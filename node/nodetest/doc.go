@@ -7,5 +7,6 @@
 //	refused_test.go   what people are told; wire_test.go, foreign_test.go: what is silent and counted
 //	target_test.go    records of a hostile operator; token_test.go, keyfile_test.go: enrolment; revoked_test.go: the end
 //	storm_test.go     mutated datagrams: 100,000 here, a million by `make storm`
+//	reach_test.go     STUN, reach probes, and what an agent finds out about its network
 //	domains_test.go   one daemon in a hundred domains
 package nodetest
