@@ -23,7 +23,7 @@ race: ## the same under the race detector; needs a C compiler
 lint: cross staticcheck ## vet, staticcheck, and builds for the other systems
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags netlab,netns ./bench/netlab/... ./discovery/...
+	$(GO) vet -tags netlab,netns ./bench/netlab/... ./discovery/... ./tunnel/portmap
 
 staticcheck:
 	$(GO) run $(STATICCHECK) ./...
@@ -51,6 +51,7 @@ storm: ## a million mutated datagrams at a live node
 netlab: build ## real NATs, real devices, in network namespaces; needs root and .ci/run's packages
 	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 15m -p 1 -tags netlab ./bench/netlab/...
 	$(GO) test -count=1 -timeout 3m -tags netns ./discovery/...
+	$(GO) test -count=1 -timeout 3m -tags netns ./tunnel/portmap
 
 bench: build ## round trips and tunnel throughput beside plain UDP and TCP
 	$(GO) run ./bench -bin $(BIN)

@@ -72,9 +72,9 @@ func (f *fake) start(t *testing.T) *fake {
 		f.external = public
 	}
 	f.epoch, f.ports.search = 1000, 400*time.Millisecond
+	f.server = httptest.NewServer(http.HandlerFunc(f.http))
 	f.ports.pmp = f.serve(func(b []byte) []byte { return f.portControl(b) })
 	f.ports.ssdp = f.serve(func(b []byte) []byte { return f.search(b) })
-	f.server = httptest.NewServer(http.HandlerFunc(f.http))
 	t.Cleanup(func() {
 		for _, c := range f.closers {
 			_ = c.Close()

@@ -3,6 +3,7 @@ package portmap
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 )
 
@@ -41,7 +42,11 @@ func parsePMP(b []byte, op byte, inside uint16) (a pmpAnswer, err error) {
 	}
 	a.epoch = binary.BigEndian.Uint32(b[4:])
 	if code := binary.BigEndian.Uint16(b[2:]); code != 0 {
-		return a, &refusedError{int(code), pmpResult(code)}
+		err = &refusedError{int(code), pmpResult(code)}
+		if code == 3 { // it has no external address
+			err = fmt.Errorf("%w: %w", errUnusable, err)
+		}
+		return a, err
 	}
 	if op == pmpAddress {
 		if len(b) != 12 {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -219,7 +220,7 @@ func (h *home) daemon(settings ...string) (stop func()) {
 	cmd := h.start("miniupnpd", "-d", "-f", conf, "-P", filepath.Join(h.dir, "pid"))
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = cmd.Wait() }()
-	stop = func() { _ = cmd.Process.Signal(syscall.SIGTERM); <-ended }
+	stop = func() { _ = cmd.Process.Kill(); <-ended }
 	h.t.Cleanup(func() {
 		stop()
 		if b, err := os.ReadFile(filepath.Join(h.dir, "miniupnpd.log")); err == nil && h.t.Failed() {
@@ -253,4 +254,79 @@ func (h *home) reach(ctx context.Context, m Mapping) error {
 		return fmt.Errorf("%w: %w", ErrNotReached, err)
 	}
 	return conn.Close()
+}
+
+// rogue has the router's address and that of another machine of the LAN answer searches, with descriptions at the machine on
+// the other side and at the rogue itself, and counts who comes there.
+func (h *home) rogue() (dialled func() int32) {
+	h.t.Helper()
+	var count atomic.Int32
+	h.sh("ip", "addr", "add", "192.168.77.66/24", "dev", "lan")
+	trap := func(ns netns.NsHandle, at string) {
+		var l net.Listener
+		var err error
+		in(h.t, ns, func() { l, err = net.Listen("tcp4", at) })
+		must(h.t, "trap", err)
+		h.t.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				count.Add(1)
+				_ = c.Close()
+			}
+		}()
+	}
+	trap(h.beyond, "192.0.1.9:5000")
+	trap(h.router, "192.168.77.66:5000")
+	lan, err := h.nl.LinkByName("lan")
+	must(h.t, "lan", err)
+	// It answers from the address of whichever socket heard the search; the group's searches it answers from all.
+	var rogues []*net.UDPConn
+	pointing := make(map[*net.UDPConn][]string)
+	listen := func(f func() (*net.UDPConn, error)) *net.UDPConn {
+		var conn *net.UDPConn
+		in(h.t, h.router, func() { conn, err = f() })
+		must(h.t, "rogue", err)
+		h.t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	for from, locations := range map[string][]string{
+		"192.168.77.1":  {"http://192.0.1.9:5000/", "http://192.168.77.66:5000/", "http://192.168.77.1@192.0.1.9:5000/"},
+		"192.168.77.66": {"http://192.168.77.66:5000/", "http://192.0.1.9:5000/"},
+	} {
+		conn := listen(func() (*net.UDPConn, error) {
+			c := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error { // beside the group's
+				return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+			}}
+			p, err := c.ListenPacket(h.t.Context(), "udp4", from+":1900")
+			if err != nil {
+				return nil, err
+			}
+			return p.(*net.UDPConn), nil
+		})
+		rogues, pointing[conn] = append(rogues, conn), locations
+	}
+	group := listen(func() (*net.UDPConn, error) {
+		return net.ListenMulticastUDP("udp4", &net.Interface{Index: lan.Attrs().Index, Name: "lan"}, &net.UDPAddr{IP: net.IPv4(239, 255, 255, 250), Port: 1900})
+	})
+	for _, heard := range append(rogues, group) {
+		go func() {
+			b := make([]byte, 2048)
+			for {
+				_, to, err := heard.ReadFromUDPAddrPort(b)
+				if err != nil {
+					return
+				}
+				for _, conn := range rogues {
+					for _, l := range pointing[conn] {
+						_, _ = conn.WriteToUDPAddrPort(fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nST: %s\r\nLOCATION: %s\r\n\r\n", searchTargets[0], l), to)
+					}
+				}
+			}
+		}()
+	}
+	return count.Load
 }

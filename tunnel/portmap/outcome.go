@@ -23,6 +23,8 @@ func (m *machine) probed(now time.Time, ev evProbed) {
 		w.aside(now, Unusable, errUnusable) // it was asked, and has none
 	case ev.err == nil:
 		w.ready, w.at, w.status.State = true, now, Available
+	case errors.Is(ev.err, errUnusable):
+		w.aside(now, Unusable, ev.err)
 	case errors.As(ev.err, &no) && !(w.kind == kindPCP && no.code == 1), errors.Is(ev.err, errFirewall):
 		w.aside(now, Refused, ev.err)
 	default:
