@@ -17,6 +17,7 @@ import (
 	"culvert/discovery"
 	"culvert/node/config"
 	"culvert/node/localapi"
+	"culvert/node/socks"
 	"culvert/protocol"
 	"culvert/protocol/carrier"
 	"culvert/protocol/endpoint"
@@ -58,6 +59,7 @@ type Node struct {
 	finder  *discovery.Finder
 	watcher *discovery.Watcher
 	api     *localapi.Server
+	socks   atomic.Pointer[socks.Server]
 	events  *localapi.Events
 
 	common   routes
@@ -150,6 +152,10 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	n.startMemberships()
 	n.restoreForwards() // before anybody can open one, which would save what is open as all there is
+	if err := n.startSOCKS(); err != nil {
+		n.Close()
+		return err
+	}
 	if err := n.startAPI(); err != nil {
 		n.Close()
 		return err
@@ -174,6 +180,9 @@ func (n *Node) Close() error {
 	}
 	if n.api != nil {
 		closing("local API", n.api.Close)
+	}
+	if s := n.socks.Load(); s != nil {
+		closing("SOCKS", s.Close)
 	}
 	// Tunnels and relay first: the TCP port waits for its connections, and theirs last until they are told.
 	if n.tunnels != nil {
