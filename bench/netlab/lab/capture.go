@@ -71,6 +71,9 @@ func (c *Capture) enlarge() error {
 	var set error
 	err = raw.Control(func(fd uintptr) {
 		set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, captureQueue)
+		if errors.Is(set, unix.EPERM) { // root of a user namespace only: as much as the system allows
+			set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, captureQueue)
+		}
 	})
 	return errors.Join(err, set)
 }

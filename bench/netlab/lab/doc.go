@@ -17,5 +17,16 @@
 // program is started from the thread that stands in its host's namespace and
 // dies with that thread, so nothing outlives a lab, however it ends.
 //
-// It needs root, nft and Linux. There is no emulation of loss or delay here.
+// A router's Kind says how it translates, filters and maps ports; a site may
+// stand behind another one, as homes stand behind a carrier's NAT:
+//
+//	core ── wan carrier lan0 100.64.0.1/10 ── wan router lan0 ── host
+//
+// What happens to networks can be had: a NAT forgets its flows (FlushNAT), a
+// router comes back with another address (Reboot), cables are pulled (LinkDown),
+// packets are lost (Loss), a laptop changes sites (Move). IPv6 is where a site
+// or host is given such addresses. There is no emulation of delay here.
+//
+// It needs Linux and nft, for the kinds that map ports miniupnpd, and root:
+// that of a user namespace of its own will do (unshare -Urmn).
 package lab

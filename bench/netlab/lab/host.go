@@ -21,8 +21,6 @@ import (
 type Host struct {
 	lab  *Lab
 	name string
-	addr netip.Prefix
-	mac  net.HardwareAddr
 	ns   netns.NsHandle
 	link *netlink.Handle
 
@@ -32,6 +30,10 @@ type Host struct {
 	gone chan struct{}
 
 	mu     sync.Mutex
+	addrs  []netip.Prefix // of eth0
+	mac    net.HardwareAddr
+	loss   map[string]int    // percent, by interface
+	down   map[string]downed // by interface
 	procs  []*Process
 	closed bool
 }
@@ -39,12 +41,35 @@ type Host struct {
 // Name is the host's name in the lab.
 func (h *Host) Name() string { return h.name }
 
-// Addr is the address of the host's eth0, the zero Addr for the core and for
-// routers.
-func (h *Host) Addr() netip.Addr { return h.addr.Addr() }
+// Addr is the main address of the host's eth0, the zero Addr for the core and
+// for routers.
+func (h *Host) Addr() netip.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.addrs) == 0 {
+		return netip.Addr{}
+	}
+	return h.addrs[0].Addr()
+}
+
+// Addr6 is the IPv6 address of the host's eth0, the zero Addr if it has none.
+func (h *Host) Addr6() netip.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, p := range h.addrs {
+		if p.Addr().Is6() {
+			return p.Addr()
+		}
+	}
+	return netip.Addr{}
+}
 
 // MAC is the hardware address of eth0 of a host on a site's LAN.
-func (h *Host) MAC() net.HardwareAddr { return h.mac }
+func (h *Host) MAC() net.HardwareAddr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.mac
+}
 
 // Lab is the lab that the host belongs to.
 func (h *Host) Lab() *Lab { return h.lab }
@@ -189,18 +214,6 @@ func (h *Host) sysctlIfPresent(key, value string) error {
 		return nil
 	}
 	return err
-}
-
-// Unplug takes the host off its network without a word to anybody.
-func (h *Host) Unplug() error {
-	link, err := h.link.LinkByName("eth0")
-	if err == nil {
-		err = h.link.LinkSetDown(link)
-	}
-	if err != nil {
-		return fmt.Errorf("unplug %s: %w", h.name, err)
-	}
-	return nil
 }
 
 func (h *Host) forward() error {

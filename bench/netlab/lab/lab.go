@@ -50,7 +50,8 @@ func New(ctx context.Context, dir string) (*Lab, error) {
 		return nil, err
 	}
 	l.core = core
-	if err := errors.Join(core.forward(), core.nft(coreRules)); err != nil {
+	text, err := rules(ruleValues{}, coreRules)
+	if err := errors.Join(err, core.forward(), core.nft(text)); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
@@ -62,18 +63,20 @@ func (l *Lab) Core() *Host { return l.core }
 // Context ends when the lab is closed or its parent context ends.
 func (l *Lab) Context() context.Context { return l.ctx }
 
-// Public adds a host that stands openly in the internet, alone in its network
-// addr (its own address and prefix length); the core is its gateway at the
-// network's first address.
-func (l *Lab) Public(name string, addr netip.Prefix) (*Host, error) {
+// Public adds a host that stands openly in the internet, alone in its networks
+// (its own address and prefix length, one or one of each family); the core is
+// its gateway at each network's first address. Anybody on it may listen at any
+// port, so that a super-node that runs as nobody has 443 and 80.
+func (l *Lab) Public(name string, addrs ...netip.Prefix) (*Host, error) {
 	h, err := l.newHost(name)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.attachToCore(h, "eth0", addr); err != nil {
+	_, err = l.attachToCore(h, "eth0", addrs...)
+	if err := errors.Join(err, h.sysctl("net/ipv4/ip_unprivileged_port_start", "0")); err != nil {
 		return nil, fmt.Errorf("host %s: %w", name, err)
 	}
-	h.addr = addr
+	h.addrs = addrs
 	return h, nil
 }
 
@@ -128,22 +131,37 @@ func (l *Lab) newHost(name string) (*Host, error) {
 	return h, nil
 }
 
-// attachToCore wires an interface of h to the core and points its default
-// route there.
-func (l *Lab) attachToCore(h *Host, name string, addr netip.Prefix) error {
+// attachToCore wires an interface of h to a port of the core, which it returns,
+// and points its default routes there.
+func (l *Lab) attachToCore(h *Host, name string, addrs ...netip.Prefix) (string, error) {
 	port := l.nextPort()
-	gateway := netip.PrefixFrom(addr.Masked().Addr().Next(), addr.Bits())
+	if err := h.veth(name, macOf(h.name, name), l.core, port, macOf("core", port)); err != nil {
+		return "", err
+	}
+	for _, a := range addrs {
+		if err := l.numberCable(h, name, port, a); err != nil {
+			return "", err
+		}
+	}
+	return port, nil
+}
+
+// numberCable gives both ends of a cable to the core their addresses.
+func (l *Lab) numberCable(h *Host, name, port string, addr netip.Prefix) error {
+	gateway := gatewayOf(addr)
 	if gateway.Addr() == addr.Addr() {
 		return fmt.Errorf("address %s belongs to the core", addr)
-	}
-	if err := h.veth(name, macOf(h.name, name), l.core, port, macOf("core", port)); err != nil {
-		return err
 	}
 	return errors.Join(
 		l.core.address(port, gateway),
 		h.address(name, addr),
 		h.route(netip.Prefix{}, gateway.Addr()),
 	)
+}
+
+// gatewayOf is the core's address in a public network: the first.
+func gatewayOf(addr netip.Prefix) netip.Prefix {
+	return netip.PrefixFrom(addr.Masked().Addr().Next(), addr.Bits())
 }
 
 func (l *Lab) nextPort() string {

@@ -141,13 +141,19 @@ func TestPortRestrictedNAT(t *testing.T) {
 
 func waitPackets(t *testing.T, c *lab.Capture, n int) {
 	t.Helper()
+	waitUntil(t, "packets are not captured", func() bool { return len(c.Packets()) >= n })
+}
+
+// waitUntil asks again until it is so; failure says what is wrong if it never is.
+func waitUntil(t *testing.T, failure string, so func() bool) {
+	t.Helper()
 	deadline := time.After(patience)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for len(c.Packets()) < n {
+	for !so() {
 		select {
 		case <-deadline:
-			t.Fatalf("%d packets captured in %s, want %d", len(c.Packets()), patience, n)
+			t.Fatalf("after %s: %s", patience, failure)
 		case <-tick.C:
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // veth lays a cable between an interface of h and one of peer.
@@ -69,6 +70,22 @@ func (h *Host) address(name string, addr netip.Prefix) error {
 	if err := h.link.AddrAdd(link, &netlink.Addr{IPNet: ipNet(addr)}); err != nil {
 		return fmt.Errorf("address %s on %s %s: %w", addr, h.name, name, err)
 	}
+	if addr.Addr().Is6() {
+		return h.linkLocal(link)
+	}
+	return nil
+}
+
+// linkLocal gives an interface at once the address that the kernel will give
+// it when it has seen the cable. Without one nobody is asked for a neighbour's
+// hardware address, and packets are lost.
+func (h *Host) linkLocal(link netlink.Link) error {
+	mac := link.Attrs().HardwareAddr
+	ip := net.IP{0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]}
+	addr := &netlink.Addr{IPNet: &net.IPNet{IP: ip, Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD}
+	if err := h.link.AddrReplace(link, addr); err != nil {
+		return fmt.Errorf("link-local address on %s %s: %w", h.name, link.Attrs().Name, err)
+	}
 	return nil
 }
 
@@ -86,4 +103,88 @@ func (h *Host) route(dst netip.Prefix, gateway netip.Addr) error {
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func (h *Host) removeAddress(name string, addr netip.Prefix) error {
+	link, err := h.link.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("interface %s on %s: %w", name, h.name, err)
+	}
+	if err := h.link.AddrDel(link, &netlink.Addr{IPNet: ipNet(addr)}); err != nil {
+		return fmt.Errorf("remove address %s from %s %s: %w", addr, h.name, name, err)
+	}
+	return nil
+}
+
+func (h *Host) replaceRoute(dst netip.Prefix, gateway netip.Addr) error {
+	if err := h.link.RouteReplace(&netlink.Route{Dst: ipNet(dst), Gw: gateway.AsSlice()}); err != nil {
+		return fmt.Errorf("route %s via %s on %s: %w", dst, gateway, h.name, err)
+	}
+	return nil
+}
+
+// LinkDown takes an interface down; the kernel forgets what is routed there.
+func (h *Host) LinkDown(name string) error {
+	link, err := h.link.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("interface %s on %s: %w", name, h.name, err)
+	}
+	var before downed
+	if before.addrs, err = h.link.AddrList(link, netlink.FAMILY_ALL); err != nil {
+		return fmt.Errorf("addresses of %s on %s: %w", name, h.name, err)
+	}
+	if before.routes, err = h.link.RouteList(link, netlink.FAMILY_ALL); err != nil {
+		return fmt.Errorf("routes of %s on %s: %w", name, h.name, err)
+	}
+	if err := h.link.LinkSetDown(link); err != nil {
+		return fmt.Errorf("set %s on %s down: %w", name, h.name, err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, twice := h.down[name]; twice {
+		return nil
+	}
+	if h.down == nil {
+		h.down = make(map[string]downed)
+	}
+	h.down[name] = before
+	return nil
+}
+
+// downed is what an interface had before it went down.
+type downed struct {
+	addrs  []netlink.Addr
+	routes []netlink.Route
+}
+
+// LinkUp brings an interface back as LinkDown found it.
+func (h *Host) LinkUp(name string) error {
+	h.mu.Lock()
+	before, ok := h.down[name]
+	delete(h.down, name)
+	h.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("%s on %s is not down", name, h.name)
+	}
+	if err := h.linkUp(name); err != nil {
+		return err
+	}
+	link, err := h.link.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("interface %s on %s: %w", name, h.name, err)
+	}
+	for _, a := range before.addrs {
+		if err := h.link.AddrReplace(link, &netlink.Addr{IPNet: a.IPNet, Flags: unix.IFA_F_NODAD}); err != nil {
+			return fmt.Errorf("address %s on %s: %w", a.IPNet, h.name, err)
+		}
+	}
+	for _, r := range before.routes {
+		if r.Gw == nil {
+			continue // comes with the address
+		}
+		if err := h.link.RouteReplace(&netlink.Route{Dst: r.Dst, Gw: r.Gw, LinkIndex: link.Attrs().Index}); err != nil {
+			return fmt.Errorf("route %s on %s: %w", r, h.name, err)
+		}
+	}
+	return nil
 }
