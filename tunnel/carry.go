@@ -66,7 +66,7 @@ func (t *Tunnel) Carry(ctx context.Context, conn *net.TCPConn, answered func() e
 	t.mu.Unlock()
 	defer t.wg.Done()
 	t.total.Add(1)
-	err := t.carry(ctx, conn, func() error {
+	err := t.bring(ctx, conn, func() error {
 		if err := t.hold(conn); err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ func (t *Tunnel) hold(conn *net.TCPConn) error {
 	return nil
 }
 
-func (t *Tunnel) carry(ctx context.Context, conn *net.TCPConn, answer func() error) error {
+func (t *Tunnel) bring(ctx context.Context, conn *net.TCPConn, answer func() error) error {
 	octx, cancel := context.WithTimeout(ctx, t.m.cfg.OpenTimeout)
 	defer cancel()
 	defer context.AfterFunc(t.ctx, cancel)()
@@ -110,7 +110,7 @@ func (t *Tunnel) carry(ctx context.Context, conn *net.TCPConn, answer func() err
 			return err
 		}
 		if p.link == nil {
-			return t.carrySelf(ctx, octx, conn, answer, p)
+			return t.bringSelf(ctx, octx, conn, answer, p)
 		}
 		f, err := p.link.Open(link.Open{Device: t.deviceID(), Port: t.req.Port, Protocol: t.req.Protocol})
 		if err == nil {
@@ -137,8 +137,8 @@ func (t *Tunnel) carry(ctx context.Context, conn *net.TCPConn, answer func() err
 	return last
 }
 
-// carrySelf is carry for a device that this node reaches itself.
-func (t *Tunnel) carrySelf(ctx, octx context.Context, conn *net.TCPConn, answer func() error, p *path) error {
+// bringSelf is bring for a device that this node reaches itself.
+func (t *Tunnel) bringSelf(ctx, octx context.Context, conn *net.TCPConn, answer func() error, p *path) error {
 	me, err := t.m.member(t.local)
 	if err != nil {
 		return err
