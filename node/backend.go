@@ -62,7 +62,7 @@ func (b backend) Status(context.Context) (localapi.Status, error) {
 	n := b.n
 	s := localapi.Status{
 		Version: n.cfg.Version, PID: os.Getpid(), Started: n.started, Listen: []string{n.bound().String()},
-		Roles: n.roles(), Memberships: []localapi.Membership{}, Tunnels: len(n.tunnels.Tunnels()),
+		Roles: n.roles(), Memberships: []localapi.Membership{}, Tunnels: len(n.tunnels.Tunnels()), SOCKS: n.socksAddr(),
 	}
 	for _, f := range n.tunnels.Served() {
 		if f.Open > 0 {
@@ -213,7 +213,7 @@ func (b backend) Tunnels(context.Context) ([]localapi.Tunnel, error) {
 
 func (b backend) tunnelOf(i tunnel.Info) localapi.Tunnel {
 	out := localapi.Tunnel{
-		ID: i.ID, Device: i.Name, DeviceID: i.Device.String(), Port: protocol.PortString(i.Port, i.Protocol), Local: i.Local.String(),
+		ID: i.ID, Device: i.Name, DeviceID: i.Device.String(), Port: protocol.PortString(i.Port, i.Protocol), Local: localOf(i),
 		Route: string(i.Route), Persist: i.Persist, State: "up", Opened: i.Since, Connections: i.Open,
 		Milliseconds: milliseconds(i.Receipt.Took), BytesIn: i.Receipt.Received, BytesOut: i.Receipt.Sent,
 		Caller: callerOf(i.Caller), End: "user", Error: i.Error, Receipt: receiptOf(i.Receipt),

@@ -14,6 +14,7 @@
 //	signal.go      asking a tunnel-node for a tunnel; forward.go: the super-node's part in it
 //	supernode.go   volunteering and serving; extension.go: how the operator plugs in
 //	tunnels.go     tunnels and relay on this node's port, consent, lasting tunnels
+//	socks.go       devices by name for programs that speak SOCKS5
 //	backend.go     what the local API shows and does; explain.go: errors for people; events.go; stats.go
 //
 // A packet's way: carrier.Conn.ReadBatch → endpoint.Receive (decrypt, signature, replay, time) → protocol.Verified →

@@ -19,6 +19,7 @@ import (
 	"culvert/discovery/nat"
 	"culvert/node/config"
 	"culvert/node/localapi"
+	"culvert/node/socks"
 	"culvert/protocol"
 	"culvert/protocol/carrier"
 	"culvert/protocol/endpoint"
@@ -67,6 +68,7 @@ type Node struct {
 	watcher *discovery.Watcher
 	mapper  *portmap.Mapper // nil where routers are not asked for anything
 	api     *localapi.Server
+	socks   atomic.Pointer[socks.Server]
 	events  *localapi.Events
 
 	common   routes
@@ -167,6 +169,10 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	n.startMemberships()
 	n.restoreForwards() // before anybody can open one, which would save what is open as all there is
+	if err := n.startSOCKS(); err != nil {
+		n.Close()
+		return err
+	}
 	if err := n.startAPI(); err != nil {
 		n.Close()
 		return err
@@ -193,6 +199,9 @@ func (n *Node) Close() error {
 		closing("local API", n.api.Close)
 	}
 	closing("port mapping", n.closeMapper)
+	if s := n.socks.Load(); s != nil {
+		closing("SOCKS", s.Close)
+	}
 	// Tunnels and relay first: the TCP port waits for its connections, and theirs last until they are told.
 	if n.tunnels != nil {
 		closing("tunnels", n.tunnels.Close)

@@ -16,14 +16,14 @@ import (
 
 func newRunCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "run [--listen :7700] [--super] [--no-tunnel] [--routes lan,direct,relayed]",
+		Use:   "run [--listen :7700] [--super] [--no-tunnel] [--routes lan,direct,relayed] [--socks ADDR]",
 		Short: "Run the agent until it is interrupted",
 		Long: "run is the agent: it reaches devices for the programs of this computer, and, unless --no-tunnel says otherwise, the\n" +
 			"devices of this LAN for others. What else may be set is in config.toml in the data directory, or in the\n" +
 			"environment; flags come first, then the environment, then the file. It logs to stderr.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, settings, err := settle(cmd, "listen", "super", "no-tunnel", "routes")
+			dir, settings, err := settle(cmd, "listen", "super", "no-tunnel", "routes", "socks")
 			if err != nil {
 				return err
 			}
@@ -38,6 +38,7 @@ func newRunCmd() *cobra.Command {
 	listenFlag(cmd)
 	cmd.Flags().Bool("super", false, "offer this computer, which the internet can reach, as a super-node")
 	cmd.Flags().Bool("no-tunnel", false, "do not reach the devices of this LAN for others")
+	cmd.Flags().String("socks", "", "loopback address of a SOCKS5 server for names like printer-3.culvert, e.g. 127.0.0.1:1080")
 	cmd.Flags().String("routes", "", "routes that tunnels may take, best first ("+strings.Join(config.RouteNames(), ",")+")")
 	return cmd
 }

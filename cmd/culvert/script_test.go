@@ -33,6 +33,7 @@ func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args 
 		"send":     send,
 		"json":     jsonField,
 		"consent":  consent,
+		"socks":    socksSend,
 	}
 }
 

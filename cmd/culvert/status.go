@@ -27,13 +27,16 @@ func newStatusCmd() *cobra.Command {
 }
 
 func showStatus(w io.Writer, s client.Status, now time.Time) error {
-	err := table(w, [][]string{
+	rows := [][]string{
 		{"agent", fmt.Sprintf("culvert %s, process %d, up for %s", s.Version, s.PID, showDuration(now.Sub(s.Started)))},
 		{"roles", strings.Join(s.Roles, ", ")},
 		{"listens at", strings.Join(s.Listen, ", ")},
 		{"tunnels", fmt.Sprintf("%d open", s.Tunnels)},
-	})
-	if err != nil {
+	}
+	if s.Socks != "" {
+		rows = append(rows, []string{"SOCKS5 at", s.Socks})
+	}
+	if err := table(w, rows); err != nil {
 		return err
 	}
 	if len(s.Memberships) == 0 {

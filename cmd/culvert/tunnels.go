@@ -96,7 +96,7 @@ func tunnelRows(all []client.Tunnel, now time.Time) [][]string {
 	rows := [][]string{{"ID", "DEVICE", "PORT", "LOCAL ADDRESS", "ROUTE", "STATE", "CONNECTIONS", "IN", "OUT", "OPEN FOR", "LASTING", "BY"}}
 	for _, t := range all {
 		rows = append(rows, []string{
-			t.ID, t.Device + "@" + t.Domain, t.Port, t.Local, orDash(t.Route), t.State, strconv.Itoa(t.Connections),
+			t.ID, t.Device + "@" + t.Domain, t.Port, orDash(t.Local), orDash(t.Route), t.State, strconv.Itoa(t.Connections),
 			showBytes(t.BytesIn), showBytes(t.BytesOut), showDuration(now.Sub(t.Opened)), yes(t.Persist), openedBy(t.Caller),
 		})
 	}

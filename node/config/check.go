@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,7 +11,7 @@ import (
 	"time"
 )
 
-// maxConsent bounds the consent list, maxName a device's or group's name, maxAdvertise what fits a NodeInfo.
+// maxConsent bounds the consent list, maxName a device's or group's name or a password, maxAdvertise what fits a NodeInfo.
 const (
 	maxConsent   = 10000
 	maxName      = 255
@@ -58,6 +59,12 @@ func (c *Config) checkSetting(s setting) error {
 		if ap, err := netip.ParseAddrPort(c.API); c.API != "" && (err != nil || !ap.Addr().IsLoopback()) {
 			return fmt.Errorf("%.80q is not a loopback address: write it as \"127.0.0.1:7701\"", c.API)
 		}
+	case "socks":
+		if ap, err := netip.ParseAddrPort(c.SOCKS); c.SOCKS != "" && (err != nil || !ap.Addr().IsLoopback()) {
+			return fmt.Errorf("%.80q is not a loopback address: write it as \"127.0.0.1:1080\"", c.SOCKS)
+		}
+	case "socks_user", "socks_password":
+		return c.checkSOCKS()
 	case "log.level":
 		return oneOf(c.Log.Level, "debug", "info", "warn", "error")
 	case "log.format":
@@ -165,6 +172,16 @@ func checkPort(port string, zero bool) error {
 		return strconv.ErrRange
 	}
 	return err
+}
+
+func (c *Config) checkSOCKS() error {
+	switch {
+	case (c.SOCKSUser == "") != (c.SOCKSPassword == ""):
+		return errors.New("socks_user and socks_password go together: set both or none")
+	case len(c.SOCKSUser) > maxName || len(c.SOCKSPassword) > maxName:
+		return fmt.Errorf("longer than the %d bytes that SOCKS5 carries", maxName)
+	}
+	return nil
 }
 
 func (c *Config) checkRoutes() error {

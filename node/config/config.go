@@ -18,6 +18,9 @@ type Config struct {
 	AnnounceInterval Duration `toml:"announce_interval"` // how often NodeInfo is announced
 	RecordExpiry     Duration `toml:"record_expiry"`     // when an announced NodeInfo expires
 	API              string   `toml:"api"`               // loopback HOST:PORT of the local API, empty for none
+	SOCKS            string   `toml:"socks"`             // loopback HOST:PORT of the SOCKS5 server, empty for none
+	SOCKSUser        string   `toml:"socks_user"`        // what its clients must know; both or none
+	SOCKSPassword    string   `toml:"socks_password"`
 	Log              Log      `toml:"log"`
 	Limits           Limits   `toml:"limits"`
 	Timeouts         Timeouts `toml:"timeouts"`

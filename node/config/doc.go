@@ -22,6 +22,9 @@
 //	announce_interval              duration   5m                how often NodeInfo is announced
 //	record_expiry                  duration   10m               when an announced NodeInfo expires
 //	api                            address    none              loopback address for the local API, with the token in api.token
+//	socks                          address    none              loopback address of the SOCKS5 server for names of devices (--socks)
+//	socks_user                     text       none              what its clients must know; both or none, at most 255 bytes each
+//	socks_password                 text       none              … for machines that several people share
 //	log.level                      name       info              debug, info, warn, error
 //	log.format                     name       text              text, json
 //	limits.tunnels                 count      20000             open tunnels on this node

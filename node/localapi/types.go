@@ -23,10 +23,11 @@ type Status struct {
 	Version     string       `json:"version"`
 	PID         int          `json:"pid"`
 	Started     time.Time    `json:"started"`
-	Listen      []string     `json:"listen"`      // addresses for messages and tunnels
-	Roles       []string     `json:"roles"`       // user, tunnel, super
-	Memberships []Membership `json:"memberships"` // empty before the first join
-	Tunnels     int          `json:"tunnels"`     // open ones, of either end
+	Listen      []string     `json:"listen"`          // addresses for messages and tunnels
+	SOCKS       string       `json:"socks,omitempty"` // HOST:PORT of the SOCKS5 server, absent where there is none
+	Roles       []string     `json:"roles"`           // user, tunnel, super
+	Memberships []Membership `json:"memberships"`     // empty before the first join
+	Tunnels     int          `json:"tunnels"`         // open ones, of either end
 }
 
 // Membership is this agent's place in one domain.
@@ -87,7 +88,7 @@ type Tunnel struct {
 	DeviceID     string    `json:"device_id"`
 	Domain       string    `json:"domain"`
 	Port         string    `json:"port"`        // "631", "161/udp"
-	Local        string    `json:"local"`       // HOST:PORT to connect to
+	Local        string    `json:"local"`       // HOST:PORT to connect to, empty for those of the SOCKS5 server
 	Route        string    `json:"route"`       // in use now: lan, direct, mapped, punched, relayed
 	TunnelNode   string    `json:"tunnel_node"` // ID of the node at the device's end
 	Relay        string    `json:"relay,omitempty"`

@@ -55,7 +55,7 @@ func StartPrinter(ctx context.Context, h *lab.Host, dir string) (*Printer, error
 	if err != nil {
 		return nil, err
 	}
-	if err := p.await(ctx, p.bus, func() bool { return exists(filepath.Join(dir, "bus")) }); err != nil {
+	if err := await(ctx, p.bus, func() bool { return exists(filepath.Join(dir, "bus")) }); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	// It takes its name from the host's, which is set in a UTS namespace of its
@@ -71,7 +71,7 @@ func StartPrinter(ctx context.Context, h *lab.Host, dir string) (*Printer, error
 	if err := os.WriteFile(test, []byte(awake), 0o644); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
-	if err := p.await(ctx, p.proc, func() bool {
+	if err := await(ctx, p.proc, func() bool {
 		res, err := h.Run(ctx, nil, "ipptool", "-q", p.URI(), test)
 		return err == nil && res.Code == 0
 	}); err != nil {
@@ -86,7 +86,7 @@ func exists(path string) bool {
 }
 
 // await waits until the process is ready.
-func (p *Printer) await(ctx context.Context, proc *lab.Process, ready func() bool) error {
+func await(ctx context.Context, proc *lab.Process, ready func() bool) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ready() {

@@ -144,6 +144,7 @@ type Tunnel struct {
 	Local      string `json:"local"`
 	Route      string `json:"route"`
 	TunnelNode string `json:"tunnel_node"`
+	Relay      string `json:"relay"`
 
 	from *lab.Host
 }

@@ -470,6 +470,9 @@ type Status struct {
 	// Roles user, tunnel, super.
 	Roles []string `json:"roles"`
 
+	// Socks HOST:PORT of the SOCKS5 server, absent where there is none.
+	Socks string `json:"socks,omitempty,omitzero"`
+
 	// Started When the agent started.
 	Started time.Time `json:"started"`
 
@@ -524,7 +527,7 @@ type Tunnel struct {
 	// ID For closing it.
 	ID string `json:"id"`
 
-	// Local HOST:PORT to connect to.
+	// Local HOST:PORT to connect to, empty for the tunnels of the SOCKS5 server, which are reached by name.
 	Local string `json:"local"`
 
 	// Milliseconds From the request to the device's answer.
