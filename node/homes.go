@@ -140,7 +140,7 @@ func (m *membership) peers() []protocol.Peer {
 		}
 	}
 	rand.Shuffle(len(supers), func(i, j int) { supers[i], supers[j] = supers[j], supers[i] })
-	return append(supers, operators...)
+	return m.node.carriedFirst(append(supers, operators...))
 }
 
 // pingHomes asks all homes for a sign of life at once.
@@ -171,6 +171,7 @@ func (m *membership) pingHomes(ctx context.Context) (lost bool) {
 	if ctx.Err() != nil {
 		return false
 	}
+	m.node.pingedHomes(list)
 	m.homes.mu.Lock()
 	defer m.homes.mu.Unlock()
 	for _, h := range list {

@@ -7,6 +7,7 @@ import (
 
 	"culvert/discovery"
 	"culvert/protocol"
+	"culvert/protocol/carrier"
 	"culvert/tunnel"
 )
 
@@ -118,6 +119,7 @@ func (n *Node) watchLoop(ctx context.Context) {
 			}
 			n.families.Store(uint32(familiesOf(n.ownPrefixes(), n.bound().Addr())))
 			n.finder.Reset()
+			n.carrierEvent(carrier.EventNetwork)
 			for _, m := range n.members() {
 				m.touch()
 			}

@@ -38,6 +38,7 @@ type Config struct {
 	Log       *slog.Logger
 	Extension *Extension       // the operator, where this process is one
 	Now       func() time.Time // time.Now where nil
+	Network   Network          // in place of the system's, for tests
 }
 
 // Node is one daemon.
@@ -50,6 +51,9 @@ type Node struct {
 	store   *sqlite.Store
 	conn    *carrier.UDP
 	streams *carrier.Streams
+	mux     *carrier.Mux // conn, and streams where UDP does not pass
+	web     *carrier.Web // streams at ports 443 and 80; nil where this node is not there
+	choice  choice       // of the carrier; see carriers.go
 	ep      *endpoint.Endpoint
 	pool    *pool
 	tunnels *tunnel.Manager
@@ -182,6 +186,9 @@ func (n *Node) Close() error {
 	if n.relay != nil {
 		closing("relay", n.relay.Close)
 	}
+	if n.web != nil {
+		closing("HTTPS", n.web.Close)
+	}
 	if n.streams != nil {
 		closing("TCP", n.streams.Close)
 	}
@@ -197,8 +204,8 @@ func (n *Node) Close() error {
 	for _, m := range n.members() {
 		m.stop()
 	}
-	if n.conn != nil {
-		closing("UDP", n.conn.Close)
+	if n.mux != nil {
+		closing("UDP", n.mux.Close)
 	}
 	if err := n.tasks.stop(); err != nil {
 		errs = append(errs, err)
@@ -241,8 +248,19 @@ func (n *Node) listen() error {
 		return fmt.Errorf("listen on %s: %w", n.cfg.Settings.Listen, err)
 	}
 	n.conn = udp
-	n.streams, err = carrier.ServeStreams(tcp, n.streamConfig())
-	return err
+	if err := n.openCarriers(); err != nil {
+		_ = tcp.Close()
+		return err
+	}
+	streams, err := n.streamConfig()
+	if err != nil {
+		_ = tcp.Close()
+		return err
+	}
+	if n.streams, err = carrier.ServeStreams(tcp, streams); err != nil {
+		return err
+	}
+	return n.openWeb(host)
 }
 
 // bound is the address that was asked for, unspecified for all, with the port that was taken.
@@ -250,6 +268,8 @@ func (n *Node) bound() netip.AddrPort { return n.conn.LocalAddr() }
 
 func (n *Node) startLoops() {
 	n.tasks.start(n.readLoop)
+	n.tasks.start(n.streamLoop)
+	n.tasks.start(n.carrierLoop)
 	n.tasks.start(n.tickLoop)
 	n.tasks.start(n.expireLoop)
 	n.tasks.start(n.watchLoop)

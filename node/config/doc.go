@@ -20,6 +20,10 @@
 //	announce_interval              duration   5m                how often NodeInfo is announced
 //	record_expiry                  duration   10m               when an announced NodeInfo expires
 //	api                            address    none              loopback address for the local API, with the token in api.token
+//	proxy                          URL        none              HTTP proxy, http://USER:PASSWORD@HOST:PORT; none: the environment's
+//	listen_https                   address    auto              where a super-node is reached at port 443, for networks that let HTTPS out
+//	listen_http                    address    auto              the same for port 80 and HTTP; off: not there
+//	relay                          bool       false             operators: relay tunnels where no super-node can
 //	log.level                      name       info              debug, info, warn, error
 //	log.format                     name       text              text, json
 //	limits.tunnels                 count      20000             open tunnels on this node

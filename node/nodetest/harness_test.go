@@ -116,7 +116,7 @@ func (m *mesh) start(l net.Listener) {
 			close(up)
 			g, ctx := errgroup.WithContext(ctx)
 			g.Go(func() error { return op.Run(ctx, om) })
-			g.Go(func() error { return api.Serve(ctx, api.Config{Operator: op, HTTPS: l, Admin: sock, Log: log}) })
+			g.Go(func() error { return api.Serve(ctx, api.Config{Operator: op, HTTPS: l, Admin: sock, Log: log, Streams: om.Streams()}) })
 			return g.Wait()
 		},
 	}})

@@ -73,7 +73,8 @@ func (c *Chooser) Step(now time.Time, e ChooserEvent) (acts []ChooserAction) {
 			c.state = proving
 			return c.probe(acts)
 		case byStream:
-			return c.dial(c.probe(acts))
+			// The streams themselves may have died unnoticed.
+			return c.dial(c.probe(append(acts, ActCloseLanes)))
 		}
 	case EventUDPAnswered:
 		c.probing, c.rest, c.next = false, 0, time.Time{}

@@ -24,8 +24,8 @@ func AppendFrame(b, datagram []byte) ([]byte, error) {
 	return append(b, datagram...), nil
 }
 
-// readFrame reads one datagram; its length is bounded before anything is allocated for it.
-func readFrame(r *bufio.Reader) ([]byte, error) {
+// ReadFrame reads one datagram, empty for a keep-alive; its length is bounded before anything is allocated for it.
+func ReadFrame(r *bufio.Reader) ([]byte, error) {
 	head, err := r.Peek(frameHeader)
 	if err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func (s *messageStream) read() error {
 		if s.dialled {
 			_ = s.conn.SetReadDeadline(time.Now().Add(s.times.deaf))
 		}
-		b, err := readFrame(r)
+		b, err := ReadFrame(r)
 		if err != nil {
 			return err
 		}
