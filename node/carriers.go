@@ -32,6 +32,7 @@ type Network struct {
 	UDP    func(carrier.Conn) carrier.Conn // laid over the socket, for messages
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Getenv func(string) string
+	Again  time.Duration // between tries of UDP
 }
 
 // choice is what the choice of a carrier rests on.
@@ -101,7 +102,7 @@ func (n *Node) carrierLoop(ctx context.Context) {
 	if n.cfg.Extension != nil {
 		return // an operator is where UDP reaches it
 	}
-	var c carrier.Chooser
+	c := carrier.Chooser{Again: n.cfg.Network.Again}
 	t := time.NewTimer(time.Hour)
 	defer t.Stop()
 	for {

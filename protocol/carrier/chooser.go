@@ -1,6 +1,9 @@
 package carrier
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 const (
 	// udpAgain is how often UDP is tried while streams stand in for it.
@@ -48,6 +51,8 @@ const (
 // Chooser decides when UDP counts as blocked, and when no more. The zero value takes UDP for granted. It has no clock and
 // no goroutine: events go in, actions come out, Next says when it wants an EventTick.
 type Chooser struct {
+	Again time.Duration // between tries of UDP, 30 s
+
 	state   chooserState
 	probing bool
 	dialing bool
@@ -90,12 +95,12 @@ func (c *Chooser) Step(now time.Time, e ChooserEvent) (acts []ChooserAction) {
 			c.state = trying
 			return c.dial(acts)
 		case byStream:
-			c.next = now.Add(udpAgain)
+			c.next = now.Add(cmp.Or(c.Again, udpAgain))
 		}
 	case EventStreamUp:
 		c.dialing = false
 		if c.state == trying {
-			c.state, c.next, c.closeAt, c.rest = byStream, now.Add(udpAgain), time.Time{}, 0
+			c.state, c.next, c.closeAt, c.rest = byStream, now.Add(cmp.Or(c.Again, udpAgain)), time.Time{}, 0
 			acts = append(acts, ActBlock)
 		}
 	case EventNoStream:
