@@ -105,6 +105,9 @@ func (n *Node) carrierLoop(ctx context.Context) {
 	c := carrier.Chooser{Again: n.cfg.Network.Again}
 	t := time.NewTimer(time.Hour)
 	defer t.Stop()
+	if len(n.members()) > 0 {
+		n.carrierEvent(carrier.EventDoubt) // before anybody waits for an answer
+	}
 	for {
 		e := carrier.EventTick
 		select {

@@ -116,10 +116,11 @@ func (n *Node) watchLoop(ctx context.Context) {
 			}
 			if n.gateways.Swap(&c.Gateways) == nil {
 				close(n.located)
+			} else {
+				n.carrierEvent(carrier.EventNetwork)
 			}
 			n.families.Store(uint32(familiesOf(n.ownPrefixes(), n.bound().Addr())))
 			n.finder.Reset()
-			n.carrierEvent(carrier.EventNetwork)
 			for _, m := range n.members() {
 				m.touch()
 			}

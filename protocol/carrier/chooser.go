@@ -20,7 +20,8 @@ type ChooserEvent uint8
 
 const (
 	EventTick        ChooserEvent = iota
-	EventNetwork                  // a start, or this machine is in another network
+	EventDoubt                    // a start: it is not known whether UDP passes
+	EventNetwork                  // this machine is in another network
 	EventSilence                  // nobody who should answers any more
 	EventUDPAnswered              // a probe by UDP was answered
 	EventUDPSilent                // it was not
@@ -72,6 +73,11 @@ func (c *Chooser) Step(now time.Time, e ChooserEvent) (acts []ChooserAction) {
 			acts = append(acts, ActCloseLanes) // they lead through the old network
 		}
 		return c.probe(acts)
+	case EventDoubt:
+		if c.state == byUDP {
+			c.state = proving
+			return c.probe(acts)
+		}
 	case EventSilence:
 		switch c.state {
 		case byUDP:

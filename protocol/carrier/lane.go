@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	laneDial = 8 * time.Second // to find a way
+	laneDial = 6 * time.Second // to find a way
 	// A peer to which no way was found is left alone for a while; calls to it fail at once.
 	laneRest = 20 * time.Second
 	// laneShort is the life of a stream that counts as no way.

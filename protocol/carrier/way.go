@@ -43,7 +43,7 @@ func (w Way) String() string {
 }
 
 const (
-	wayTimeout = 5 * time.Second
+	wayTimeout = 4 * time.Second
 )
 
 var errALPN = errors.New("the peer, or a box on the way, does not take part")
