@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,11 +154,12 @@ func (c *Client) others(l []partition.Member) []partition.Member {
 func (c *Client) operators() []partition.Member {
 	var out []partition.Member
 	for _, o := range c.cfg.Trust.Operators() {
-		if len(o.Addresses) == 0 || !o.Addresses[0].IsValid() || c.cfg.IsSelf(o.ID) {
+		i := slices.IndexFunc(o.Addresses, func(a protocol.Addr) bool { return a.IsValid() && !protocol.StreamsOnly(a.AddrPort) })
+		if i < 0 || c.cfg.IsSelf(o.ID) {
 			continue
 		}
 		out = append(out, partition.Member{
-			Peer: protocol.Peer{ID: o.ID, Signing: o.Signing, Sealing: o.Sealing, Addr: o.Addresses[0].AddrPort}, Range: partition.Whole(),
+			Peer: protocol.Peer{ID: o.ID, Signing: o.Signing, Sealing: o.Sealing, Addr: o.Addresses[i].AddrPort}, Range: partition.Whole(),
 		})
 	}
 	return out

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/protocol/carrier"
 	"culvert/protocol/endpoint"
 )
 
@@ -74,9 +75,13 @@ func (c *caller) Call(ctx context.Context, to protocol.Peer, p protocol.Payload)
 
 func (n *Node) startCall(local protocol.ID, to protocol.Peer, cmd protocol.Command, payload []byte, timeout time.Duration, ch chan<- answer) (endpoint.CallID, error) {
 	var out writer
+	to = n.reach(to)
+	if !n.carries(to) {
+		return 0, carrier.ErrNoStream
+	}
 	// The lock is held over the call, so that its end cannot come before anybody waits for it.
 	n.calls.mu.Lock()
-	id, err := n.ep.Call(n.now(), local, n.reach(to), cmd, payload, timeout, &out.Outbox)
+	id, err := n.ep.Call(n.now(), local, to, cmd, payload, timeout, &out.Outbox)
 	if err == nil {
 		n.calls.waiting[id] = ch
 	}
@@ -84,7 +89,7 @@ func (n *Node) startCall(local protocol.ID, to protocol.Peer, cmd protocol.Comma
 	if err != nil {
 		return 0, err
 	}
-	out.flush(n.conn)
+	out.flush(n.mux)
 	n.wake()
 	return id, nil
 }

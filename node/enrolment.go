@@ -21,6 +21,11 @@ var ErrMember = errors.New("this node is a member of the domain already")
 
 // Enrol joins the domain that a token names and writes memberships/DOMAIN under dir. It needs no daemon.
 func Enrol(ctx context.Context, dir, token, name string, now func() time.Time) (domain protocol.Domain, domainName string, err error) {
+	return EnrolBy(ctx, dir, token, name, client.Config{Now: now})
+}
+
+// EnrolBy is Enrol with a clock, a network and a proxy of the caller's; address and root are the token's.
+func EnrolBy(ctx context.Context, dir, token, name string, by client.Config) (domain protocol.Domain, domainName string, err error) {
 	t, err := enrol.ParseToken(token)
 	if err != nil {
 		return 0, "", err
@@ -43,7 +48,8 @@ func Enrol(ctx context.Context, dir, token, name string, now func() time.Time) (
 	} else if err := keys.Save(pendingKey); err != nil {
 		return 0, "", err
 	}
-	c := client.New(client.Config{Address: t.Address, Root: t.Root, Now: now})
+	by.Address, by.Root = t.Address, t.Root
+	c := client.New(by)
 	defer c.Close()
 	m, err := c.Join(ctx, t, keys, name)
 	if err != nil {
@@ -175,7 +181,7 @@ func (n *Node) meshOf(root protocol.Hash) *mesh {
 
 // join enrols in a further domain while the daemon runs.
 func (n *Node) join(ctx context.Context, token, name string) (*membership, error) {
-	domain, _, err := Enrol(ctx, n.cfg.Dir, token, name, n.now)
+	domain, _, err := EnrolBy(ctx, n.cfg.Dir, token, name, n.operatorClient(n.now))
 	if err != nil {
 		return nil, err
 	}

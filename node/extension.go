@@ -172,6 +172,9 @@ func (o *OperatorMesh) put(ctx context.Context, s *serving, to protocol.Peer, k 
 // Probe asks a candidate from a fresh socket, as a stranger would: by a signed Ping over UDP and by connecting to its TCP port.
 func (o *OperatorMesh) Probe(ctx context.Context, peer protocol.Peer, addr netip.AddrPort) error {
 	peer.Addr = addr
+	if protocol.StreamsOnly(addr) {
+		return o.probeStream(ctx, peer)
+	}
 	if err := o.probeUDP(ctx, peer); err != nil {
 		return fmt.Errorf("UDP %s: %w", addr, err)
 	}
@@ -185,8 +188,19 @@ func (o *OperatorMesh) Probe(ctx context.Context, peer protocol.Peer, addr netip
 
 const probeTimeout = 3 * time.Second
 
+// prober is an endpoint that knows nobody, with the operator's identity.
+func (o *OperatorMesh) prober() (*endpoint.Endpoint, protocol.ID, error) {
+	x := o.n.cfg.Extension
+	id := protocol.NodeID(protocol.OperatorDomain, x.Keys.Signing.Public())
+	ep, err := endpoint.New(endpoint.Config{Rand: rand.Reader})
+	if err == nil {
+		err = ep.AddIdentity(endpoint.Identity{ID: id, Keys: x.Keys, Record: x.Record, Trust: x.Trust})
+	}
+	return ep, id, err
+}
+
 func (o *OperatorMesh) probeUDP(ctx context.Context, peer protocol.Peer) error {
-	x, now := o.n.cfg.Extension, o.n.now
+	now := o.n.now
 	local := netip.IPv4Unspecified()
 	if b := o.n.bound().Addr(); b.IsLoopback() {
 		local = b
@@ -198,12 +212,8 @@ func (o *OperatorMesh) probeUDP(ctx context.Context, peer protocol.Peer) error {
 		return err
 	}
 	defer conn.Close()
-	ep, err := endpoint.New(endpoint.Config{Rand: rand.Reader})
+	ep, id, err := o.prober()
 	if err != nil {
-		return err
-	}
-	id := protocol.NodeID(protocol.OperatorDomain, x.Keys.Signing.Public())
-	if err := ep.AddIdentity(endpoint.Identity{ID: id, Keys: x.Keys, Record: x.Record, Trust: x.Trust}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)

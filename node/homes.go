@@ -170,7 +170,7 @@ func (m *membership) peers() []protocol.Peer {
 		}
 	}
 	rand.Shuffle(len(supers), func(i, j int) { supers[i], supers[j] = supers[j], supers[i] })
-	return append(supers, operators...)
+	return m.node.carriedFirst(append(supers, operators...))
 }
 
 // excuse lets homes stay that fell silent all at once while no other super-node answers either: then this machine's own network
@@ -243,6 +243,7 @@ func (m *membership) pingHomes(ctx context.Context) (lost bool) {
 		return false
 	}
 	m.excuse(ctx, list)
+	m.node.pingedHomes(list)
 	m.homes.mu.Lock()
 	defer m.homes.mu.Unlock()
 	for _, h := range list {

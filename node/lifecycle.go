@@ -11,6 +11,7 @@ import (
 	"culvert/dht"
 	"culvert/partition"
 	"culvert/protocol"
+	"culvert/protocol/carrier"
 	"culvert/tunnel"
 )
 
@@ -50,6 +51,7 @@ func (m *membership) start() {
 	if err := m.volunteer(); err != nil {
 		m.node.log.Error("cannot serve as super-node", "domain", m.domain.String(), "error", err)
 	}
+	m.node.carrierEvent(carrier.EventDoubt)
 	m.tasks.start(m.homesLoop)
 	m.tasks.start(m.refreshLoop)
 	m.tasks.start(m.renewLoop)

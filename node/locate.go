@@ -7,6 +7,7 @@ import (
 
 	"culvert/discovery"
 	"culvert/protocol"
+	"culvert/protocol/carrier"
 	"culvert/tunnel"
 )
 
@@ -115,6 +116,8 @@ func (n *Node) watchLoop(ctx context.Context) {
 			}
 			if n.gateways.Swap(&c.Gateways) == nil {
 				close(n.located)
+			} else {
+				n.carrierEvent(carrier.EventNetwork)
 			}
 			n.families.Store(uint32(familiesOf(n.ownPrefixes(), n.bound().Addr())))
 			n.finder.Reset()

@@ -62,10 +62,10 @@ func (n *Node) readLoop(ctx context.Context) {
 			n.ep.Receive(now, m.Addr, m.Buf[:m.N], &ev, &out.Outbox)
 			n.event(now, &ev, &out.Outbox)
 			if len(out.Packets) >= writeBatch {
-				out.flush(n.conn)
+				out.flush(n.mux)
 			}
 		}
-		out.flush(n.conn)
+		out.flush(n.mux)
 	}
 }
 
@@ -101,7 +101,7 @@ func (n *Node) tickLoop(ctx context.Context) {
 		for i := range evs {
 			n.event(now, &evs[i], &out.Outbox)
 		}
-		out.flush(n.conn)
+		out.flush(n.mux)
 		d := tickAtLeast
 		if next := n.ep.Next(); !next.IsZero() {
 			d = min(max(next.Sub(n.now()), tickAtMost), tickAtLeast)
@@ -141,6 +141,6 @@ func (w *writer) flush(c carrier.Conn) {
 func (n *Node) sendAll(now time.Time, v *protocol.Verified, outs []protocol.Out) {
 	var out writer
 	n.emit(now, v, outs, &out.Outbox)
-	out.flush(n.conn)
+	out.flush(n.mux)
 	n.wake()
 }

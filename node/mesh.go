@@ -155,7 +155,7 @@ func (s *mesh) contacts() []protocol.Peer {
 	for _, o := range s.trust.Operators() {
 		for _, a := range o.Addresses {
 			p := protocol.Peer{ID: o.ID, Signing: o.Signing, Sealing: o.Sealing, Addr: a.AddrPort}
-			if a.IsValid() && !slices.Contains(l, p) {
+			if a.IsValid() && !protocol.StreamsOnly(a.AddrPort) && !slices.Contains(l, p) {
 				l = append(l, p)
 			}
 		}

@@ -73,8 +73,8 @@ func (n *Node) fillExtra(x *nat.Extra) {
 
 // carrier is what messages travel by; empty where nobody answers.
 func (n *Node) carrier() (name string, proxy bool) {
-	if n.carrierStatus != nil {
-		return n.carrierStatus()
+	if s := n.carrierState(); s.Carrier != "udp" {
+		return s.Carrier, s.Proxy != ""
 	}
 	for _, m := range n.members() {
 		for _, h := range m.homes.snapshot() {

@@ -44,6 +44,7 @@ type Config struct {
 	Log       *slog.Logger
 	Extension *Extension       // the operator, where this process is one
 	Now       func() time.Time // time.Now where nil
+	Network   Network          // in place of the system's, for tests
 }
 
 // Node is one daemon.
@@ -59,6 +60,9 @@ type Node struct {
 	quic    *quicconn.Endpoint
 	punches *punch.Meetings // meetings by UDP, of all memberships
 	streams *carrier.Streams
+	mux     *carrier.Mux // conn, and streams where UDP does not pass
+	web     *carrier.Web // streams at ports 443 and 80; nil where this node is not there
+	choice  choice       // of the carrier; see carriers.go
 	ep      *endpoint.Endpoint
 	pool    *pool
 	tunnels *tunnel.Manager
@@ -80,7 +84,6 @@ type Node struct {
 	nat      *natState
 	probes   *reachProbes
 	// Set before Run, where there is somebody who knows.
-	carrierStatus func() (name string, proxy bool) // what messages travel by
 
 	gateways atomic.Pointer[[]discovery.Gateway]
 	located  chan struct{} // closed with the first look at the networks
@@ -215,6 +218,9 @@ func (n *Node) Close() error {
 	if n.relay != nil {
 		closing("relay", n.relay.Close)
 	}
+	if n.web != nil {
+		closing("HTTPS", n.web.Close)
+	}
 	if n.streams != nil {
 		closing("TCP", n.streams.Close)
 	}
@@ -230,8 +236,8 @@ func (n *Node) Close() error {
 	for _, m := range n.members() {
 		m.stop()
 	}
-	if n.conn != nil {
-		closing("UDP", n.conn.Close)
+	if n.mux != nil {
+		closing("UDP", n.mux.Close)
 	}
 	if err := n.tasks.stop(); err != nil {
 		errs = append(errs, err)
@@ -278,8 +284,19 @@ func (n *Node) listen() error {
 	if n.quic, err = quicconn.New(n.lane); err != nil {
 		return errors.Join(err, tcp.Close())
 	}
-	n.streams, err = carrier.ServeStreams(tcp, n.streamConfig())
-	return err
+	if err := n.openCarriers(); err != nil {
+		_ = tcp.Close()
+		return err
+	}
+	streams, err := n.streamConfig()
+	if err != nil {
+		_ = tcp.Close()
+		return err
+	}
+	if n.streams, err = carrier.ServeStreams(tcp, streams); err != nil {
+		return err
+	}
+	return n.openWeb(host)
 }
 
 // bound is the address that was asked for, unspecified for all, with the port that was taken.
@@ -287,6 +304,8 @@ func (n *Node) bound() netip.AddrPort { return n.conn.LocalAddr() }
 
 func (n *Node) startLoops() {
 	n.tasks.start(n.readLoop)
+	n.tasks.start(n.streamLoop)
+	n.tasks.start(n.carrierLoop)
 	n.tasks.start(n.tickLoop)
 	n.tasks.start(n.expireLoop)
 	n.tasks.start(n.watchLoop)

@@ -48,7 +48,7 @@ func (n *Node) reach(to protocol.Peer) protocol.Peer {
 	}
 	for _, s := range n.meshes() {
 		for _, a := range s.addresses(to.ID) {
-			if have&familyOf(a.Addr()) != 0 {
+			if have&familyOf(a.Addr()) != 0 && !protocol.StreamsOnly(a) {
 				to.Addr = a
 				return to
 			}

@@ -70,7 +70,9 @@ func (m *membership) renew(ctx context.Context) error {
 	var got *client.Membership
 	var err error
 	for _, address := range m.operatorAddresses(f.HTTPS) {
-		c := client.New(client.Config{Address: address, Root: protocol.Hash(f.Root), Now: m.node.meshNow})
+		cfg := m.node.operatorClient(m.node.meshNow)
+		cfg.Address, cfg.Root = address, protocol.Hash(f.Root)
+		c := client.New(cfg)
 		got, err = c.Renew(ctx, m.id(), m.keys)
 		c.Close()
 		if f.HTTPS = address; !errors.Is(err, client.ErrUnreachable) {
@@ -91,6 +93,11 @@ func (m *membership) renew(ctx context.Context) error {
 	m.node.log.Info("certificate renewed", "domain", f.DomainName, "expires", got.Node.Expires)
 	m.touch()
 	return errors.Join(learned, m.register())
+}
+
+// operatorClient is how this node reaches an operator's HTTPS.
+func (n *Node) operatorClient(now func() time.Time) client.Config {
+	return client.Config{Now: now, Dial: n.cfg.Network.Dial, Proxy: n.choice.dialer.Proxies.Request}
 }
 
 // operatorAddresses are where to renew: with the operator that answered last, else with any that the chain admits, newest

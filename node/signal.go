@@ -236,7 +236,7 @@ func (s signaler) forward(ctx context.Context, m *membership, home protocol.Peer
 	return nil
 }
 
-// Relays implements tunnel.Signaler: the target's homes first, then other super-nodes. Operators relay nothing.
+// Relays implements tunnel.Signaler: the target's homes first, then other super-nodes.
 func (s signaler) Relays(ctx context.Context, local protocol.ID, to tunnel.Target) ([]protocol.Peer, error) {
 	m, ok := s.n.member(local.Domain())
 	if !ok {
@@ -259,7 +259,7 @@ func (s signaler) Relays(ctx context.Context, local protocol.ID, to tunnel.Targe
 		add(p)
 	}
 	m.suspectsLast(l)
-	return l, nil
+	return m.withOperators(s.n.carriedFirst(l)), nil
 }
 
 // Relay implements tunnel.Signaler.
@@ -269,7 +269,7 @@ func (s signaler) Relay(_ context.Context, local, id protocol.ID) (protocol.Peer
 		return protocol.Peer{}, tunnel.ErrNoMembership
 	}
 	p, ok := m.mesh.member(id)
-	if !ok || id.Domain() == protocol.OperatorDomain {
+	if !ok { // an operator relays only where it says so itself
 		return protocol.Peer{}, fmt.Errorf("%s is no super-node of the map", id.Short())
 	}
 	return s.n.reach(p), nil

@@ -12,6 +12,7 @@ func (n *Node) Stats() map[string]map[string]uint64 {
 	out := map[string]map[string]uint64{
 		"messages": n.ep.Stats(), "dispatch": n.drops.snapshot(), "streams": n.streams.Stats(),
 		"tunnels": n.tunnels.Stats(), "relay": n.relay.Stats(), "udp": n.conn.Stats(), "quic": n.lane.Stats(), "punch": n.punchStats(),
+		"carriers": n.mux.Stats(),
 	}
 	if s := n.serving.Load(); s != nil {
 		out["records"] = s.server.Stats()

@@ -21,6 +21,7 @@ const (
 	submitFirst   = time.Second
 	submitLast    = 5 * time.Minute
 	submitTimeout = 15 * time.Second
+	submitStreams = 15 * time.Minute
 )
 
 // serving is the one identity of this process that others ask for records: a super-node's, or the operator's.
@@ -135,6 +136,7 @@ func (m *membership) volunteer() error {
 // submitLoop offers this node to the operator whenever the map does not name it.
 func (m *membership) submitLoop(ctx context.Context) {
 	wait := submitFirst
+	var again time.Time // until then an address for streams that the operator did not reach is not offered anew
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
@@ -144,7 +146,7 @@ func (m *membership) submitLoop(ctx context.Context) {
 		case <-t.C:
 		}
 		if pm := m.mesh.pmap.Load(); pm != nil {
-			if mem, ok := pm.Member(m.id()); ok && m.offersOnly(mem.Addresses) {
+			if mem, ok := pm.Member(m.id()); ok && (m.offersOnly(mem.Addresses, false) && m.node.now().Before(again) || m.offersOnly(mem.Addresses, true)) {
 				wait = submitFirst
 				t.Reset(10 * time.Second)
 				continue
@@ -159,14 +161,18 @@ func (m *membership) submitLoop(ctx context.Context) {
 			wait = min(2*wait, submitLast)
 			continue
 		}
+		again = m.node.now().Add(submitStreams)
 		m.refresh()
 		t.Reset(submitFirst)
 	}
 }
 
-// offersOnly reports whether the map has this node's current addresses.
-func (m *membership) offersOnly(have []netip.AddrPort) bool {
+// offersOnly reports whether the map has this node's current addresses; streams: those for streams alone, too.
+func (m *membership) offersOnly(have []netip.AddrPort, streams bool) bool {
 	for _, a := range m.addresses() {
+		if !streams && protocol.StreamsOnly(a.AddrPort) {
+			continue
+		}
 		found := false
 		for _, h := range have {
 			found = found || h == a.AddrPort
@@ -206,7 +212,9 @@ func (m *membership) submit(ctx context.Context) error {
 
 // addresses are where this node believes to be reachable from everywhere: what it was told to advertise, the one address it
 // listens on, its public addresses, or how its super-nodes and operators see it.
-func (m *membership) addresses() []protocol.Addr {
+func (m *membership) addresses() []protocol.Addr { return m.node.withStreams(m.messageAddresses()) }
+
+func (m *membership) messageAddresses() []protocol.Addr {
 	n := m.node
 	b := n.bound()
 	var l []protocol.Addr

@@ -35,7 +35,7 @@ func (n *Node) openTunnels() (err error) {
 			Tunnels: s.Limits.Tunnels, PeerFlows: s.Limits.TunnelsPerNode, DomainFlows: s.Limits.TunnelsPerDomain,
 		},
 		IdleFlow: s.Timeouts.IdleConnection.D(), IdleLink: s.Timeouts.IdleLink.D(),
-		OpenTimeout: s.Timeouts.Open.D(), Lost: n.linkLost,
+		OpenTimeout: s.Timeouts.Open.D(), Lost: n.linkLost, DialRelay: n.dialRelay,
 	})
 	if err != nil {
 		return err
@@ -68,21 +68,24 @@ func spliced(c relay.Conn) *net.TCPConn {
 }
 
 // streamConfig says who gets which connection on the TCP port.
-func (n *Node) streamConfig() carrier.StreamConfig {
+func (n *Node) streamConfig() (carrier.StreamConfig, error) {
+	cfg, err := n.serverTLS()
 	return carrier.StreamConfig{
-		TLS: n.tunnels.ServerTLS(),
+		TLS: cfg,
 		Protocols: map[string]func(*tls.Conn){
-			link.ALPN: func(c *tls.Conn) { n.streamEnded("link", n.tunnels.AcceptLink(c)) },
+			link.ALPN:               func(c *tls.Conn) { n.streamEnded("link", n.tunnels.AcceptLink(c)) },
+			carrier.ServiceMessages: func(c *tls.Conn) { n.serveMessages(carrier.OverTLS(c)) },
+			carrier.ServiceRelay:    func(c *tls.Conn) { n.serveRelay(carrier.OverTLS(c)) },
 		},
 		Raw: map[byte]func(*carrier.Peeked){
-			relay.FirstByte:  n.serveRelay,
+			relay.FirstByte:  func(c *carrier.Peeked) { n.serveRelay(c) },
 			link.PrefaceByte: func(c *carrier.Peeked) { n.streamEnded("bulk", n.tunnels.AcceptBulk(c)) },
 		},
-	}
+	}, err
 }
 
-func (n *Node) serveRelay(c *carrier.Peeked) {
-	if s := n.serving.Load(); s == nil || s.id.Domain() == protocol.OperatorDomain {
+func (n *Node) serveRelay(c carrier.ByteConn) {
+	if s := n.serving.Load(); s == nil || s.id.Domain() == protocol.OperatorDomain && !n.cfg.Settings.Relay {
 		n.drops.add("no relay here")
 		c.Close()
 		return

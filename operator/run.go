@@ -21,7 +21,8 @@ type Mesh interface {
 	// Publish stores a record in the local store and at the super-nodes of its range. confirmed counts the members of the map
 	// that have it now, this one included while it is a member.
 	Publish(ctx context.Context, record []byte) (confirmed int, err error)
-	// Probe finds out whether the peer answers at addr from outside: a Ping from a fresh UDP socket and a TCP connect.
+	// Probe finds out whether the peer answers at addr from outside: a Ping from a fresh UDP socket and a TCP connect, or,
+	// where the address is for streams alone, a Ping on one.
 	Probe(ctx context.Context, peer protocol.Peer, addr netip.AddrPort) error
 	// NodeLocations are the location IDs that the node announces.
 	NodeLocations(ctx context.Context, id protocol.ID) ([]protocol.Hash, error)

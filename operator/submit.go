@@ -170,7 +170,7 @@ func (o *Operator) usable(offered []protocol.Addr, from netip.AddrPort) []netip.
 	for _, a := range offered[:min(len(offered), protocol.MaxAddresses)] {
 		ip, port := a.Addr(), a.Port()
 		if ip.IsUnspecified() {
-			ip = from.Addr().Unmap()
+			ip = from.Addr().Unmap().WithZone("")
 		}
 		if !ip.IsValid() || port == 0 || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
 			continue
@@ -201,10 +201,15 @@ func (o *Operator) reachable(ctx context.Context, mesh Mesh, n registry.SuperNod
 	}
 	wg.Wait()
 	var out []netip.AddrPort
+	messages := false // one at which it offers streams alone makes no super-node
 	for i, addr := range n.Addresses {
 		if ok[i] {
 			out = append(out, addr)
+			messages = messages || !protocol.StreamsOnly(addr)
 		}
+	}
+	if !messages {
+		return nil
 	}
 	return out
 }

@@ -158,7 +158,7 @@ func member(r *protocol.Record) (Member, error) {
 	if len(m.Addresses) == 0 {
 		return Member{}, fmt.Errorf("%w: %s has no address", ErrMap, r.Owner.Short())
 	}
-	m.Peer.Addr = m.Addresses[0]
+	m.Peer.Addr = m.Addresses[max(slices.IndexFunc(m.Addresses, func(a netip.AddrPort) bool { return !protocol.StreamsOnly(a) }), 0)]
 	return m, nil
 }
 

@@ -74,3 +74,7 @@ func fixed(d *msgpack.Decoder, dst []byte) error {
 	}
 	return d.ReadFull(dst)
 }
+
+// StreamsOnly reports whether a node at this address offers streams alone, and never UDP: ports 443 and 80 pass firewalls that
+// stop everything else, and are announced for that.
+func StreamsOnly(a netip.AddrPort) bool { return a.Port() == 443 || a.Port() == 80 }

@@ -245,7 +245,7 @@ func (m *Manager) joinRelay(ctx context.Context, me *member, at protocol.Peer, w
 	if err != nil {
 		return nil, err
 	}
-	conn, err := m.cfg.DialNode(ctx, at.Addr)
+	conn, err := m.cfg.DialRelay(ctx, at)
 	if err != nil {
 		return nil, fmt.Errorf("relay %s: %w", at.ID.Short(), err)
 	}

@@ -52,6 +52,8 @@ type Config struct {
 	Public func(netip.Addr) bool
 	// DialNode connects to nodes and relays; a net.Dialer.
 	DialNode func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	// DialRelay connects to a relay, by whatever way leads there; DialNode at its address.
+	DialRelay func(ctx context.Context, at protocol.Peer) (net.Conn, error)
 	// DialDevice connects to devices, after the guard; a net.Dialer.
 	DialDevice func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 	// DialDeviceUDP does so for datagrams; a net.Dialer.
@@ -133,6 +135,9 @@ func New(cfg Config) (*Manager, error) {
 		cfg.DialNode = func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
 			return d.DialContext(ctx, "tcp", a.String())
 		}
+	}
+	if cfg.DialRelay == nil {
+		cfg.DialRelay = func(ctx context.Context, at protocol.Peer) (net.Conn, error) { return cfg.DialNode(ctx, at.Addr) }
 	}
 	l := &cfg.Limits
 	for _, f := range []struct {

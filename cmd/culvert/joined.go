@@ -13,8 +13,10 @@ import (
 	"culvert/node"
 	"culvert/node/client"
 	"culvert/node/config"
+	enrolment "culvert/node/enrol"
 	"culvert/node/localapi"
 	"culvert/protocol"
+	"culvert/protocol/carrier"
 	"culvert/protocol/enrol"
 )
 
@@ -27,7 +29,15 @@ func joinHere(cmd *cobra.Command, token, name string) (client.Membership, error)
 	if err := config.MakeDataDir(dir); err != nil {
 		return client.Membership{}, err
 	}
-	domain, domainName, err := node.Enrol(cmd.Context(), dir, token, name, time.Now)
+	settings, err := config.Load(config.Sources{File: filepath.Join(dir, "config.toml"), Getenv: os.Getenv})
+	if err != nil {
+		return client.Membership{}, err
+	}
+	proxies, err := carrier.NewProxies(settings.Proxy, os.Getenv, nil)
+	if err != nil {
+		return client.Membership{}, err
+	}
+	domain, domainName, err := node.EnrolBy(cmd.Context(), dir, token, name, enrolment.Config{Now: time.Now, Proxy: proxies.Request})
 	if err != nil {
 		return client.Membership{}, explainEnrol(err)
 	}

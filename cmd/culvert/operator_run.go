@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"culvert/node/config"
 	"culvert/operator"
 	"culvert/operator/api"
+	"culvert/protocol"
 )
 
 // commandWait is how long a start waits for a command that works on the directory meanwhile.
@@ -23,7 +25,7 @@ const commandWait = 3 * time.Second
 func newOperatorRunCmd() *cobra.Command {
 	var https string
 	cmd := &cobra.Command{
-		Use:   "run [--listen :7700] [--https :443]",
+		Use:   "run [--listen :7700] [--https :443] [--relay]",
 		Short: "Run the operator until it is interrupted",
 		Long: "run is the operator: it enrols nodes over HTTPS, answers messages, and pushes what is registered to the super-nodes.\n" +
 			"The mesh goes on without it; only enrolment and changes wait. It logs to stderr.",
@@ -34,7 +36,7 @@ func newOperatorRunCmd() *cobra.Command {
 					return usagef("--https %.80q: write it as \":443\" or \"192.0.2.1:443\"", https)
 				}
 			}
-			dir, settings, err := settle(cmd, "listen")
+			dir, settings, err := settle(cmd, "listen", "relay")
 			if err != nil {
 				return err
 			}
@@ -42,6 +44,7 @@ func newOperatorRunCmd() *cobra.Command {
 		},
 	}
 	listenFlag(cmd)
+	cmd.Flags().Bool("relay", false, "relay tunnels, too, where no super-node can")
 	cmd.Flags().StringVar(&https, "https", "", "address for enrolment and the admin API (the port that init advertised)")
 	return cmd
 }
@@ -58,6 +61,9 @@ func runOperator(ctx context.Context, dir string, settings config.Config, https 
 	port, numErr := strconv.ParseUint(text, 10, 16)
 	if err != nil || numErr != nil || port == 0 {
 		return usagef("--listen %s: an operator's port is told to every node, so it must be a fixed one", settings.Listen)
+	}
+	if protocol.StreamsOnly(netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(port))) {
+		return usagef("--listen %s: ports 443 and 80 are for networks that let no UDP out, and --https serves them; choose another", settings.Listen)
 	}
 	settings.ListenSet = true // it may not move to a free port as an agent may
 
@@ -97,7 +103,7 @@ func runOperator(ctx context.Context, dir string, settings config.Config, https 
 					return op.Run(ctx, mesh)
 				})
 				g.Go(func() error {
-					return api.Serve(ctx, api.Config{Operator: op, HTTPS: web, Admin: admin, Log: log})
+					return api.Serve(ctx, api.Config{Operator: op, HTTPS: web, Admin: admin, Log: log, Streams: mesh.Streams()})
 				})
 				return g.Wait()
 			},

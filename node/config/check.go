@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"culvert/protocol/carrier"
 )
 
 // maxConsent bounds the consent list, maxName a device's or group's name or a password, maxAdvertise what fits a NodeInfo.
@@ -50,7 +52,10 @@ func (c *Config) check() error {
 func (c *Config) checkSetting(s setting) error {
 	switch s.name {
 	case "listen":
-		return checkListen(c.Listen)
+		if err := checkListen(c.Listen); err != nil {
+			return err
+		}
+		return c.checkPort(c.Listen)
 	case "routes":
 		return c.checkRoutes()
 	case "advertise":
@@ -65,6 +70,12 @@ func (c *Config) checkSetting(s setting) error {
 		}
 	case "socks_user", "socks_password":
 		return c.checkSOCKS()
+	case "proxy":
+		return checkProxy(c.Proxy)
+	case "listen_https":
+		return checkStreams(c.ListenHTTPS)
+	case "listen_http":
+		return checkStreams(c.ListenHTTP)
 	case "log.level":
 		return oneOf(c.Log.Level, "debug", "info", "warn", "error")
 	case "log.format":
@@ -122,6 +133,24 @@ func checkListen(listen string) error {
 	return nil
 }
 
+func checkStreams(listen string) error {
+	if listen == AutoListen || listen == NoListen {
+		return nil
+	}
+	if err := checkListen(listen); err != nil {
+		return fmt.Errorf("%w, \"%s\" or \"%s\"", err, AutoListen, NoListen)
+	}
+	return nil
+}
+
+func checkProxy(proxy string) error {
+	if proxy == "" {
+		return nil
+	}
+	_, err := carrier.ParseProxy(proxy) // which does not repeat a password
+	return err
+}
+
 func (c *Config) checkAdvertise() error {
 	if len(c.Advertise) > maxAdvertise {
 		return fmt.Errorf("%d addresses, at most %d are announced", len(c.Advertise), maxAdvertise)
@@ -130,6 +159,18 @@ func (c *Config) checkAdvertise() error {
 		if err := checkPublic(a); err != nil {
 			return err
 		}
+		if err := c.checkPort(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPort keeps a super-node's port for messages from what everybody takes for a port of streams.
+func (c *Config) checkPort(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil && c.Super && (port == "443" || port == "80") {
+		return fmt.Errorf("%.80q: a super-node's ports 443 and 80 are for networks that let no UDP out, see listen_https; choose another", address)
 	}
 	return nil
 }

@@ -21,6 +21,10 @@ type Config struct {
 	SOCKS            string   `toml:"socks"`             // loopback HOST:PORT of the SOCKS5 server, empty for none
 	SOCKSUser        string   `toml:"socks_user"`        // what its clients must know; both or none
 	SOCKSPassword    string   `toml:"socks_password"`
+	Proxy            string   `toml:"proxy"`        // HTTP proxy as a URL, empty for the environment's
+	ListenHTTPS      string   `toml:"listen_https"` // HOST:PORT that is reached at port 443, AutoListen or NoListen
+	ListenHTTP       string   `toml:"listen_http"`  // HOST:PORT that is reached at port 80, AutoListen or NoListen
+	Relay            bool     `toml:"relay"`        // operators only: relay tunnels where no super-node can
 	Log              Log      `toml:"log"`
 	Limits           Limits   `toml:"limits"`
 	Timeouts         Timeouts `toml:"timeouts"`
@@ -32,6 +36,12 @@ type Config struct {
 	// ListenSet says that somebody chose Listen. Otherwise a node takes any free port where 7700 is in use.
 	ListenSet bool `toml:"-"`
 }
+
+// Words in the place of an address for ListenHTTPS and ListenHTTP.
+const (
+	AutoListen = "auto" // the well-known port of every address, where this node is a super-node on all of them and may bind it
+	NoListen   = "off"
+)
 
 // Log says what is logged, and how.
 type Log struct {
@@ -83,6 +93,8 @@ func Default() Config {
 		Advertise:        []string{},
 		AnnounceInterval: Duration(5 * time.Minute),
 		RecordExpiry:     Duration(10 * time.Minute),
+		ListenHTTPS:      AutoListen,
+		ListenHTTP:       AutoListen,
 		Log:              Log{Level: "info", Format: "text"},
 		Limits: Limits{
 			Tunnels:             20000,

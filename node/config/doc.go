@@ -25,6 +25,10 @@
 //	socks                          address    none              loopback address of the SOCKS5 server for names of devices (--socks)
 //	socks_user                     text       none              what its clients must know; both or none, at most 255 bytes each
 //	socks_password                 text       none              … for machines that several people share
+//	proxy                          URL        none              HTTP proxy, http://USER:PASSWORD@HOST:PORT; none: the environment's
+//	listen_https                   address    auto              where a super-node is reached at port 443, for networks that let HTTPS out
+//	listen_http                    address    auto              the same for port 80 and HTTP; off: not there
+//	relay                          bool       false             operators: relay tunnels where no super-node can
 //	log.level                      name       info              debug, info, warn, error
 //	log.format                     name       text              text, json
 //	limits.tunnels                 count      20000             open tunnels on this node

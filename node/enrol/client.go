@@ -11,10 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 
 	"culvert/protocol"
+	"culvert/protocol/carrier"
 	"culvert/protocol/enrol"
 )
 
@@ -34,7 +36,7 @@ type Config struct {
 	Now     func() time.Time
 	// Dial replaces the network in tests.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Proxy replaces the environment's proxy settings.
+	// Proxy replaces the environment's proxy settings, see carrier.NewProxies.
 	Proxy func(*http.Request) (*url.URL, error)
 }
 
@@ -53,7 +55,10 @@ func New(c Config) *Client {
 		c.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
 	if c.Proxy == nil {
-		c.Proxy = http.ProxyFromEnvironment
+		proxies, err := carrier.NewProxies("", os.Getenv, nil)
+		if err == nil { // the environment's is left out where it cannot be understood
+			c.Proxy = proxies.Request
+		}
 	}
 	host, _, _ := net.SplitHostPort(c.Address)
 	return &Client{config: c, http: &http.Client{

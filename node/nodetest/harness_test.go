@@ -53,12 +53,21 @@ type mesh struct {
 	cancel context.CancelFunc
 	ended  chan error
 	made   int
+	net    node.Network // the operator's
+	set    func(*config.Config)
 }
 
 // newMesh makes an operator with these domains and runs it.
 func newMesh(t testing.TB, domains ...string) *mesh {
 	t.Helper()
-	m := &mesh{t: t, dir: t.TempDir()}
+	return newMeshAs(t, func(*mesh) {}, domains...)
+}
+
+// newMeshAs makes one whose operator is set up otherwise.
+func newMeshAs(t testing.TB, set func(*mesh), domains ...string) *mesh {
+	t.Helper()
+	m := &mesh{t: t, dir: t.TempDir(), set: func(*config.Config) {}}
+	set(m)
 	l := must[net.Listener](t)(net.Listen("tcp4", "127.0.0.1:0"))
 	m.https = l.Addr().String()
 	m.port = freePort(t)
@@ -103,10 +112,11 @@ func (m *mesh) start(l net.Listener) {
 	noError(t, op.Announce(context.Background(), m.port))
 	s := loopbackSettings()
 	s.Listen = fmt.Sprintf("127.0.0.1:%d", m.port)
+	m.set(&s)
 	keys, record, trust := op.Identity()
 	ctx, cancel := context.WithCancel(context.Background())
 	up := make(chan struct{})
-	n, err := node.New(ctx, node.Config{Dir: m.opDir(), Settings: s, Version: "test", Log: log, Extension: &node.Extension{
+	n, err := node.New(ctx, node.Config{Dir: m.opDir(), Settings: s, Version: "test", Log: log, Network: m.net, Extension: &node.Extension{
 		Keys: keys, Record: record, Trust: trust, RootKey: op.RootKey(), Handlers: op.Handlers(), Secrets: op.DomainSecrets,
 		Run: func(ctx context.Context, om *node.OperatorMesh) error {
 			m.hands.Store(om)
@@ -116,7 +126,9 @@ func (m *mesh) start(l net.Listener) {
 			close(up)
 			g, ctx := errgroup.WithContext(ctx)
 			g.Go(func() error { return op.Run(ctx, om) })
-			g.Go(func() error { return api.Serve(ctx, api.Config{Operator: op, HTTPS: l, Admin: sock, Log: log}) })
+			g.Go(func() error {
+				return api.Serve(ctx, api.Config{Operator: op, HTTPS: l, Admin: sock, Log: log, Streams: om.Streams()})
+			})
 			return g.Wait()
 		},
 	}})
@@ -149,6 +161,7 @@ type agent struct {
 	name   string
 	dir    string
 	set    config.Config
+	net    node.Network
 	node   *node.Node // nil for a process
 	api    *client.Client
 	cancel context.CancelFunc
@@ -205,7 +218,7 @@ func (a *agent) serving() {
 func (a *agent) start() {
 	a.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	n, err := node.New(ctx, node.Config{Dir: a.dir, Settings: a.set, Version: "test", Log: newLog(os.Stderr).With("node", a.name)})
+	n, err := node.New(ctx, node.Config{Dir: a.dir, Settings: a.set, Version: "test", Log: newLog(os.Stderr).With("node", a.name), Network: a.net})
 	if err != nil {
 		cancel()
 		a.t.Fatal(err)

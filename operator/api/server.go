@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"culvert/operator"
+	"culvert/protocol/carrier"
 
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
@@ -22,14 +23,15 @@ const (
 	requestTimeout = 60 * time.Second
 	stopTimeout    = 5 * time.Second
 	maxHeader      = 16 << 10
-	maxConnections = 4096
+	maxConnections = 10240 // half of them for streams, which stay
 )
 
 // Config is what Serve needs.
 type Config struct {
 	Operator *operator.Operator
-	HTTPS    net.Listener // plain TCP; TLS is laid over it here
-	Admin    net.Listener // from ListenAdmin
+	HTTPS    net.Listener     // plain TCP; TLS is laid over it here
+	Admin    net.Listener     // from ListenAdmin
+	Streams  carrier.Services // that nodes without UDP open on the HTTPS port; may be nil
 	Log      *slog.Logger
 }
 
@@ -40,7 +42,7 @@ func Serve(ctx context.Context, c Config) error {
 	}
 	quiet := slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug) // strangers' broken handshakes are no news
 	web := &http.Server{
-		Handler: Handler(c.Operator), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
+		Handler: Handler(c.Operator, c.Streams), TLSNextProto: nextProtos(c.Streams), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
 		IdleTimeout: requestTimeout, MaxHeaderBytes: maxHeader, ErrorLog: quiet,
 	}
 	local := &http.Server{
@@ -65,17 +67,33 @@ func Serve(ctx context.Context, c Config) error {
 			return nil
 		})
 	}
-	serve(web, tls.NewListener(netutil.LimitListener(c.HTTPS, maxConnections), c.Operator.TLSConfig()))
+	secure := c.Operator.TLSConfig()
+	for name := range c.Streams {
+		secure.NextProtos = append(secure.NextProtos, name)
+	}
+	serve(web, tls.NewListener(netutil.LimitListener(c.HTTPS, maxConnections), secure))
 	serve(local, c.Admin)
 	return g.Wait()
 }
 
-// Handler is everything that the HTTPS port answers.
-func Handler(op *operator.Operator) http.Handler {
+// nextProtos hands connections that ask for a service by ALPN on to it. Not nil, which would mean HTTP/2.
+func nextProtos(s carrier.Services) map[string]func(*http.Server, *tls.Conn, http.Handler) {
+	m := make(map[string]func(*http.Server, *tls.Conn, http.Handler))
+	for name, serve := range s {
+		m[name] = func(_ *http.Server, c *tls.Conn, _ http.Handler) { serve(carrier.OverTLS(c)) }
+	}
+	return m
+}
+
+// Handler is everything that the HTTPS port answers, the WebSockets of streams included.
+func Handler(op *operator.Operator, streams carrier.Services) http.Handler {
 	mux := http.NewServeMux()
 	limits := newLimits()
 	mux.Handle("/v1/", limits.wrap(public(op)))
 	mux.Handle("/admin/v1/", limits.wrap(Admin(op, bearer(op))))
+	for name := range streams {
+		mux.Handle("/"+name, limits.wrap(streams.Handler()))
+	}
 	mux.HandleFunc("/", notHere)
 	return mux
 }

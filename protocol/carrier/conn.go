@@ -1,18 +1,3 @@
-// Package carrier brings bytes from node to node and knows nothing of what they say.
-//
-// A node has one port number, used twice:
-//
-//	UDP   one socket for everything, told apart by a datagram's first byte (Classify)
-//	      0x00–0x03 STUN | 0x04–0x0f culvert messages | 0x40–0xff QUIC | else dropped
-//	TCP   one listener for everything, told apart by a connection's first byte (Streams)
-//	      0x16 TLS, where ALPN names the handler | other registered bytes: raw handlers
-//
-// UDP implements Conn with batches. On Linux a batch is one recvmmsg or sendmmsg call on socket
-// addresses and vectors that live as long as the socket: golang.org/x/net's ReadBatch allocates two
-// objects a packet for its net.Addr (see BenchmarkReadBatch), this path allocates nothing.
-// Elsewhere, and where the kernel refuses these calls, a batch is a loop over single packets.
-//
-// Addresses are never IPv4-mapped: an IPv4 peer is an IPv4 address also on a dual-stack socket.
 package carrier
 
 import "net/netip"

@@ -56,7 +56,7 @@ func (b *Bundle) Contacts(t *protocol.Trust) []protocol.Peer {
 		seen := make(map[netip.AddrPort]bool)
 		add := func(a netip.AddrPort) {
 			a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-			if a.IsValid() && a.Port() != 0 && !seen[a] {
+			if a.IsValid() && a.Port() != 0 && !protocol.StreamsOnly(a) && !seen[a] {
 				seen[a] = true
 				out = append(out, protocol.Peer{ID: o.ID, Signing: o.Signing, Sealing: o.Sealing, Addr: a})
 			}

@@ -1,0 +1,124 @@
+package carrier
+
+import (
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// webHeader is how long a client may take to say what it wants.
+const webHeader = 5 * time.Second
+
+// Web serves streams to those whom only HTTPS or HTTP reaches: at port 443 TLS by ALPN and WebSockets, at port 80
+// WebSockets. To everybody else it is a web server that has nothing.
+type Web struct {
+	services Services
+	server   *http.Server
+	given    chan net.Conn
+	stop     chan struct{}
+	once     sync.Once
+	wg       sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	streams []*Streams
+}
+
+// NewWeb makes a Web without listeners; Close it.
+func NewWeb(s Services) *Web {
+	w := &Web{services: s, given: make(chan net.Conn), stop: make(chan struct{})}
+	w.server = &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: webHeader, ReadTimeout: webHeader, WriteTimeout: webHeader, MaxHeaderBytes: maxHeader,
+		ErrorLog: log.New(io.Discard, "", 0), // strangers' broken requests are no news
+	}
+	w.server.SetKeepAlivesEnabled(false)
+	w.wg.Go(func() { _ = w.server.Serve(given{w}) })
+	return w
+}
+
+// ServeTLS serves a listener for HTTPS, which it owns from then on.
+func (w *Web) ServeTLS(l *net.TCPListener) error {
+	cfg, err := w.services.ServerTLS(true)
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	protocols := map[string]func(*tls.Conn){
+		"http/1.1": func(c *tls.Conn) { w.give(c) },
+		"":         func(c *tls.Conn) { w.give(c) },
+	}
+	for name, serve := range w.services {
+		protocols[name] = func(c *tls.Conn) { serve(OverTLS(c)) }
+	}
+	return w.serve(l, StreamConfig{TLS: cfg, Protocols: protocols})
+}
+
+// ServeHTTP serves a listener for plain HTTP, which it owns from then on.
+func (w *Web) ServeHTTP(l *net.TCPListener) error {
+	return w.serve(l, StreamConfig{Raw: map[byte]func(*Peeked){'G': func(c *Peeked) { w.give(c) }}})
+}
+
+func (w *Web) serve(l *net.TCPListener, cfg StreamConfig) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		_ = l.Close()
+		return net.ErrClosed
+	}
+	s, err := ServeStreams(l, cfg)
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	w.streams = append(w.streams, s)
+	return nil
+}
+
+// give hands a connection to the HTTP server.
+func (w *Web) give(c net.Conn) {
+	select {
+	case w.given <- c:
+	case <-w.stop:
+		_ = c.Close()
+	}
+}
+
+// Close ends the listeners and what has not become a stream. Streams are their handlers' to end.
+func (w *Web) Close() error {
+	w.once.Do(func() {
+		w.mu.Lock()
+		w.closed = true
+		streams := w.streams
+		w.mu.Unlock()
+		close(w.stop)
+		_ = w.server.Close()
+		for _, s := range streams {
+			_ = s.Close()
+		}
+	})
+	w.wg.Wait()
+	return nil
+}
+
+// given is the listener of connections that others have accepted.
+type given struct{ w *Web }
+
+// Accept implements net.Listener.
+func (g given) Accept() (net.Conn, error) {
+	select {
+	case c := <-g.w.given:
+		return c, nil
+	case <-g.w.stop:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (g given) Close() error { return nil }
+
+// Addr implements net.Listener.
+func (g given) Addr() net.Addr { return &net.TCPAddr{} }
