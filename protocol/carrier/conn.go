@@ -7,8 +7,6 @@
 //	TCP   one listener for everything, told apart by a connection's first byte (Streams)
 //	      0x16 TLS, where ALPN names the handler | other registered bytes: raw handlers
 //
-// What is QUIC goes on to a Lane, which a QUIC transport reads as if it were a socket. It lets strangers start nothing.
-//
 // UDP implements Conn with batches. On Linux a batch is one recvmmsg or sendmmsg call on socket
 // addresses and vectors that live as long as the socket: golang.org/x/net's ReadBatch allocates two
 // objects a packet for its net.Addr (see BenchmarkReadBatch), this path allocates nothing.
