@@ -168,11 +168,11 @@ func (m *Manager) meetByUDP(ctx context.Context, x Meeting) error {
 		return err
 	}
 	m.closePath(path, conn)
-	return m.AcceptQUIC(ctx, conn)
+	return m.acceptQUIC(ctx, conn)
 }
 
-// AcceptQUIC takes over a connection that used ServerTLS. It returns after the HELLOs; on error the connection is closed.
-func (m *Manager) AcceptQUIC(ctx context.Context, conn *quicconn.Conn) error {
+// acceptQUIC takes over a connection that used ServerTLS. It returns after the HELLOs; on error the connection is closed.
+func (m *Manager) acceptQUIC(ctx context.Context, conn *quicconn.Conn) error {
 	err := m.takeQUIC(ctx, conn)
 	if err != nil {
 		m.counts.linksRefused.Add(1)

@@ -12,8 +12,8 @@ import (
 
 var laneNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// lane is a Lane on a socket of its own.
-func lane(t testing.TB) *Lane {
+// newLane is a Lane on a socket of its own.
+func newLane(t testing.TB) *Lane {
 	l := NewLane(listenUDP(t, "127.0.0.1:0", false))
 	t.Cleanup(func() { _ = l.Close() })
 	return l
@@ -41,12 +41,12 @@ func waiting(l *Lane) int {
 
 func TestLaneLetsIn(t *testing.T) {
 	known, stranger := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:1")
-	other := lane(t)
+	other := newLane(t)
 	foreign, err := other.ConnectionID()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := lane(t)
+	l := newLane(t)
 	ours, err := l.ConnectionID()
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestLaneLetsIn(t *testing.T) {
 }
 
 func TestLaneCarries(t *testing.T) {
-	l := lane(t)
+	l := newLane(t)
 	id, err := l.ConnectionID()
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func readErr(l *Lane) <-chan error {
 }
 
 func TestLaneEnds(t *testing.T) {
-	l := lane(t)
+	l := newLane(t)
 	reading := readErr(l)
 	_ = l.SetReadDeadline(time.Unix(1, 0))
 	if err := <-reading; !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -150,7 +150,7 @@ func TestLaneEnds(t *testing.T) {
 }
 
 func TestLaneAdmitsSoMany(t *testing.T) {
-	l := lane(t)
+	l := newLane(t)
 	at := func(i int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 7700)
 	}
@@ -172,7 +172,7 @@ func TestLaneAdmitsSoMany(t *testing.T) {
 
 // TestLaneStorm throws random bytes at a lane: nothing is let in, and nothing allocated.
 func TestLaneStorm(t *testing.T) {
-	l := lane(t)
+	l := newLane(t)
 	rng := rand.NewChaCha8([32]byte{7})
 	m := Message{Buf: make([]byte, 1500)}
 	from := netip.MustParseAddrPort("192.0.2.66:6666")
@@ -197,7 +197,7 @@ func TestLaneStorm(t *testing.T) {
 
 // TestLaneAllocatesNothing: neither a datagram in nor one out costs an allocation.
 func TestLaneAllocatesNothing(t *testing.T) {
-	l := lane(t)
+	l := newLane(t)
 	peer := listenUDP(t, "127.0.0.1:0", false)
 	to := net.UDPAddrFromAddrPort(peer.LocalAddr())
 	id, err := l.ConnectionID()
