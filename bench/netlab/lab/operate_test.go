@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 
@@ -212,5 +213,19 @@ func TestPublicPorts(t *testing.T) {
 		if open := string(bytes.TrimSpace(res.Stdout)) == "0"; open != (name == "public") {
 			t.Errorf("%s: ports start at %s", name, res.Stdout)
 		}
+	}
+}
+
+// Every host knows the public ones by name, and the machine outside does not.
+func TestNames(t *testing.T) {
+	w := newStreet(t, lab.DualStack)
+	res := must[lab.Result](t)(w.inside.Run(t.Context(), nil, "getent", "ahosts", w.other.DNSName()))
+	for _, a := range []netip.Addr{w.other.Addr(), w.other.Addr6()} {
+		if !bytes.Contains(res.Stdout, []byte(a.String())) {
+			t.Errorf("%s is known by %s%s, want %s too", w.other.DNSName(), res.Stdout, res.Stderr, a)
+		}
+	}
+	if own := must[[]byte](t)(os.ReadFile("/etc/hosts")); bytes.Contains(own, []byte(w.other.DNSName())) {
+		t.Error("the machine's own file of names is another")
 	}
 }
