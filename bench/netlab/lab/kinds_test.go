@@ -317,6 +317,7 @@ func TestProxy(t *testing.T) {
 		{at(w.public, 443).String(), "YW5uYTp3cm9uZw==", "407"},
 		{at(w.public, 7700).String(), "YW5uYTpzZWNyZXQ=", "403"},
 		{at(w.other, 443).String(), "YW5uYTpzZWNyZXQ=", "502"},
+		{w.public.DNSName() + ":443", "YW5uYTpzZWNyZXQ=", "200"},
 	} {
 		conn := must[net.Conn](t)(w.inside.Dial(t.Context(), "tcp", at(w.second, 3128).String()))
 		conn.SetDeadline(time.Now().Add(patience))
@@ -331,7 +332,7 @@ func TestProxy(t *testing.T) {
 	if proxy.URL() != "http://anna:secret@192.168.50.11:3128" {
 		t.Errorf("URL %s", proxy.URL())
 	}
-	if proxy.Connects() != 1 || proxy.Refused() != 3 {
+	if proxy.Connects() != 2 || proxy.Refused() != 3 {
 		t.Errorf("%d connects, %d refused", proxy.Connects(), proxy.Refused())
 	}
 	if err := proxy.Close(); err != nil {

@@ -27,6 +27,7 @@ type Lab struct {
 
 	mu     sync.Mutex
 	hosts  []*Host
+	names  map[string][]netip.Addr
 	links  int
 	logs   int
 	closed bool

@@ -34,7 +34,22 @@ func (l *Lab) addNames(name string, addrs ...netip.Prefix) error {
 		return fmt.Errorf("names: %w", err)
 	}
 	_, err = f.WriteString(b.String())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.names == nil {
+		l.names = make(map[string][]netip.Addr)
+	}
+	for _, a := range addrs {
+		l.names[name] = append(l.names[name], a.Addr())
+	}
 	return errors.Join(err, f.Close())
+}
+
+// lookup is the addresses of a name, for what runs in this process.
+func (l *Lab) lookup(name string) []netip.Addr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.names[name]
 }
 
 // ownNames gives this thread, and the programs that it starts, the lab's file

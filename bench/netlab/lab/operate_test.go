@@ -171,9 +171,7 @@ func TestMoveBetweenTwins(t *testing.T) {
 	}
 	accept(t, w.public, ":80")
 	for _, h := range []*lab.Host{w.inside, device} {
-		if !reaches(t, h, at(w.public, 80).String()) {
-			t.Errorf("%s does not reach the internet", h.Name())
-		}
+		waitUntil(t, h.Name()+" does not reach the internet", func() bool { return reaches(t, h, at(w.public, 80).String()) })
 		res := must[lab.Result](t)(h.Run(t.Context(), nil, "sh", "-c", "ip neigh show 192.168.50.1; ip link show eth0"))
 		if !bytes.Contains(res.Stdout, []byte(w.site.RouterMAC(0).String())) || !bytes.Contains(res.Stdout, []byte(h.MAC().String())) {
 			t.Errorf("%s sees %s%s", h.Name(), res.Stdout, res.Stderr)
