@@ -9,7 +9,7 @@ CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test race lint demo netlab bench fuzz fuzz-quick storm cross staticcheck generate clean
+.PHONY: build test race lint demo netlab netlab-full bench fuzz fuzz-quick storm cross staticcheck generate clean
 
 build: ## one static binary, bin/culvert
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/culvert
@@ -23,7 +23,7 @@ race: ## the same under the race detector; needs a C compiler
 lint: cross staticcheck ## vet, staticcheck, and builds for the other systems
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags netlab,netns ./bench/netlab/... ./discovery/... ./tunnel/portmap
+	$(GO) vet -tags netlab,netlabfull,netns ./bench/netlab/... ./discovery/... ./tunnel/portmap
 
 staticcheck:
 	$(GO) run $(STATICCHECK) ./...
@@ -52,6 +52,9 @@ netlab: build ## real NATs, real devices, in network namespaces; needs root and 
 	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 15m -p 1 -tags netlab ./bench/netlab/...
 	$(GO) test -count=1 -timeout 3m -tags netns ./discovery/...
 	$(GO) test -count=1 -timeout 3m -tags netns ./tunnel/portmap
+
+netlab-full: build ## every kind of site with every other, five times; results in bench/results; up to an hour, as root
+	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 80m -tags netlab,netlabfull -run '^TestEveryPair$$' ./bench/netlab/matrix
 
 bench: build ## round trips and tunnel throughput beside plain UDP and TCP
 	$(GO) run ./bench -bin $(BIN)

@@ -19,5 +19,7 @@
 // other domain's records is what a foreign super-node can read.
 //
 // The parts: lab makes namespaces, routers and captures; device the printers;
-// mesh runs the binary; leak looks for what must not be readable.
+// mesh runs the binary; leak looks for what must not be readable; matrix opens
+// tunnels between sites of every kind: a sample of them here, all of them by
+// `make netlab-full`, which keeps its results.
 package netlab

@@ -49,7 +49,7 @@ func ServeJetDirect(h *lab.Host, port int) (*Server, error) { return serve(h, po
 func ServeEcho(h *lab.Host, port int) (*Server, error) { return serve(h, port, echo) }
 
 func serve(h *lab.Host, port int, a answer) (*Server, error) {
-	ln, err := h.Listen("tcp4", fmt.Sprintf(":%d", port))
+	ln, err := h.Listen("tcp", fmt.Sprintf(":%d", port))
 	if err != nil {
 		return nil, fmt.Errorf("device port %d on %s: %w", port, h.Name(), err)
 	}

@@ -25,6 +25,9 @@ const (
 	maxFrame = 1<<16 + 256
 )
 
+// ErrDropped is what a capture ends with that has not seen every frame.
+var ErrDropped = errors.New("the kernel dropped frames")
+
 // A Capture keeps the frames that pass an interface, in both directions.
 type Capture struct {
 	conn *packet.Conn
@@ -126,7 +129,7 @@ func (c *Capture) stop() error {
 	stats, statsErr := c.conn.Stats()
 	err = errors.Join(err, statsErr, c.conn.Close())
 	if err == nil && stats.Drops > 0 {
-		err = fmt.Errorf("the kernel dropped %d of %d frames", stats.Drops, stats.Packets)
+		err = fmt.Errorf("%w: %d of %d", ErrDropped, stats.Drops, stats.Packets)
 	}
 	return err
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // A Host is one network namespace: a computer, a device or a router.
@@ -90,6 +91,7 @@ func startHost(l *Lab, name string) (*Host, error) {
 		h.sysctl("net/ipv6/conf/all/accept_dad", "0"),
 		h.sysctl("net/ipv6/conf/default/accept_dad", "0"),
 		h.sysctlIfPresent("net/bridge/bridge-nf-call-iptables", "0"),
+		h.pingAllowed(),
 		h.linkUp("lo"),
 	)
 	if err != nil {
@@ -110,6 +112,10 @@ func (h *Host) thread(ready chan<- error) {
 		return
 	}
 	h.ns = ns
+	if err := h.lab.ownNames(); err != nil {
+		ready <- errors.Join(err, ns.Close())
+		return
+	}
 	ready <- nil
 	for f := range h.work {
 		f()
@@ -205,6 +211,16 @@ func (h *Host) sysctl(key, value string) error {
 	return h.Do(func() error {
 		return os.WriteFile(filepath.Join("/proc/sys", key), []byte(value), 0o644)
 	})
+}
+
+// pingAllowed lets everybody send pings, as systemd has it on ordinary
+// machines; where only some groups exist there is nobody else to allow it to.
+func (h *Host) pingAllowed() error {
+	err := h.sysctl("net/ipv4/ping_group_range", "0 2147483647")
+	if errors.Is(err, unix.EINVAL) {
+		return h.sysctl("net/ipv4/ping_group_range", "0 0")
+	}
+	return err
 }
 
 // sysctlIfPresent sets a key that exists only where its module is loaded.

@@ -27,6 +27,7 @@ type Lab struct {
 
 	mu     sync.Mutex
 	hosts  []*Host
+	names  map[string][]netip.Addr
 	links  int
 	logs   int
 	closed bool
@@ -43,6 +44,9 @@ func New(ctx context.Context, dir string) (*Lab, error) {
 		return nil, fmt.Errorf("log folder: %w", err)
 	}
 	l := &Lab{dir: dir}
+	if err := l.addNames("localhost", netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")); err != nil {
+		return nil, err
+	}
 	l.ctx, l.stop = context.WithCancel(ctx)
 	core, err := l.newHost("core")
 	if err != nil {
@@ -73,7 +77,8 @@ func (l *Lab) Public(name string, addrs ...netip.Prefix) (*Host, error) {
 		return nil, err
 	}
 	_, err = l.attachToCore(h, "eth0", addrs...)
-	if err := errors.Join(err, h.sysctl("net/ipv4/ip_unprivileged_port_start", "0")); err != nil {
+	err = errors.Join(err, h.sysctl("net/ipv4/ip_unprivileged_port_start", "0"), l.addNames(h.DNSName(), addrs...))
+	if err != nil {
 		return nil, fmt.Errorf("host %s: %w", name, err)
 	}
 	h.addrs = addrs

@@ -3,13 +3,19 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
+
+// cablePatience is how long the kernel may take to notice a cable; it looks
+// once a second where much happens.
+const cablePatience = 5 * time.Second
 
 // veth lays a cable between an interface of h and one of peer.
 func (h *Host) veth(name string, mac net.HardwareAddr, peer *Host, peerName string, peerMAC net.HardwareAddr) error {
@@ -20,10 +26,10 @@ func (h *Host) veth(name string, mac net.HardwareAddr, peer *Host, peerName stri
 	if err := h.link.LinkAdd(cable); err != nil {
 		return fmt.Errorf("cable from %s %s to %s %s: %w", h.name, name, peer.name, peerName, err)
 	}
-	if err := h.linkUp(name); err != nil {
+	if err := errors.Join(h.linkUp(name), peer.linkUp(peerName)); err != nil {
 		return err
 	}
-	return peer.linkUp(peerName)
+	return errors.Join(h.awaitOper(name), peer.awaitOper(peerName))
 }
 
 // bridge makes a switch. Its MAC is fixed: otherwise each new port may change
@@ -48,7 +54,26 @@ func (h *Host) plug(name, bridge string) error {
 	if err := h.link.LinkSetMaster(port, master); err != nil {
 		return fmt.Errorf("plug %s into %s on %s: %w", name, bridge, h.name, err)
 	}
-	return nil
+	return h.awaitOper(name)
+}
+
+// awaitOper waits until the kernel has noticed that a cable has two ends:
+// before, a switch does not pass on what comes from there.
+func (h *Host) awaitOper(name string) error {
+	deadline := time.Now().Add(cablePatience)
+	for {
+		link, err := h.link.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("interface %s on %s: %w", name, h.name, err)
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("interface %s on %s is %s after %s", name, h.name, link.Attrs().OperState, cablePatience)
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (h *Host) linkUp(name string) error {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 
@@ -170,9 +171,7 @@ func TestMoveBetweenTwins(t *testing.T) {
 	}
 	accept(t, w.public, ":80")
 	for _, h := range []*lab.Host{w.inside, device} {
-		if !reaches(t, h, at(w.public, 80).String()) {
-			t.Errorf("%s does not reach the internet", h.Name())
-		}
+		waitUntil(t, h.Name()+" does not reach the internet", func() bool { return reaches(t, h, at(w.public, 80).String()) })
 		res := must[lab.Result](t)(h.Run(t.Context(), nil, "sh", "-c", "ip neigh show 192.168.50.1; ip link show eth0"))
 		if !bytes.Contains(res.Stdout, []byte(w.site.RouterMAC(0).String())) || !bytes.Contains(res.Stdout, []byte(h.MAC().String())) {
 			t.Errorf("%s sees %s%s", h.Name(), res.Stdout, res.Stderr)
@@ -212,5 +211,19 @@ func TestPublicPorts(t *testing.T) {
 		if open := string(bytes.TrimSpace(res.Stdout)) == "0"; open != (name == "public") {
 			t.Errorf("%s: ports start at %s", name, res.Stdout)
 		}
+	}
+}
+
+// Every host knows the public ones by name, and the machine outside does not.
+func TestNames(t *testing.T) {
+	w := newStreet(t, lab.DualStack)
+	res := must[lab.Result](t)(w.inside.Run(t.Context(), nil, "getent", "ahosts", w.other.DNSName()))
+	for _, a := range []netip.Addr{w.other.Addr(), w.other.Addr6()} {
+		if !bytes.Contains(res.Stdout, []byte(a.String())) {
+			t.Errorf("%s is known by %s%s, want %s too", w.other.DNSName(), res.Stdout, res.Stderr, a)
+		}
+	}
+	if own := must[[]byte](t)(os.ReadFile("/etc/hosts")); bytes.Contains(own, []byte(w.other.DNSName())) {
+		t.Error("the machine's own file of names is another")
 	}
 }

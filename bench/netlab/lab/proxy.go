@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -171,7 +172,7 @@ func refuse(w io.Writer, code int) error {
 func (p *Proxy) tunnel(client net.Conn, in *bufio.Reader, limited *io.LimitedReader, to string) {
 	ctx, cancel := context.WithTimeout(p.ctx, proxyPatience)
 	defer cancel()
-	server, err := p.host.Dial(ctx, "tcp", to)
+	server, err := p.dial(ctx, to)
 	if err != nil {
 		p.refused.Add(1)
 		_ = refuse(client, http.StatusBadGateway) // the client is told if it still listens
@@ -193,6 +194,28 @@ func (p *Proxy) tunnel(client net.Conn, in *bufio.Reader, limited *io.LimitedRea
 	both.Go(func() { pass(server, in) })
 	both.Go(func() { pass(client, server) })
 	both.Wait()
+}
+
+// dial connects for a client. Programs of the lab know its names by a file;
+// this one runs outside.
+func (p *Proxy) dial(ctx context.Context, to string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(to)
+	if err != nil {
+		return nil, err
+	}
+	addrs := p.host.lab.lookup(host)
+	if len(addrs) == 0 {
+		return p.host.Dial(ctx, "tcp", to)
+	}
+	var errs []error
+	for _, a := range addrs {
+		conn, err := p.host.Dial(ctx, "tcp", net.JoinHostPort(a.String(), port))
+		if err == nil {
+			return conn, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
 }
 
 // pass copies one direction and hands its end on; a broken one ends both.

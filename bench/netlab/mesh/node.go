@@ -56,6 +56,7 @@ type node struct {
 	run  []string // the binary, and what it is started by
 	host *lab.Host
 	dir  string
+	env  []string // beside the data folder
 	proc *lab.Process
 	args []string // of the running daemon, for a restart
 }
@@ -85,10 +86,16 @@ func (n *node) Host() *lab.Host { return n.host }
 // Dir is its data folder.
 func (n *node) Dir() string { return n.dir }
 
+// Setenv gives the node's commands, and its daemon from the next start on,
+// more environment: NAME=VALUE.
+func (n *node) Setenv(env ...string) { n.env = append(n.env, env...) }
+
+func (n *node) environ() []string { return append([]string{"CULVERT_DATA=" + n.dir}, n.env...) }
+
 // Do runs a command with the node's data folder to its end and returns what it
 // printed on stdout. The error of a failed command is a *CommandError.
 func (n *node) Do(ctx context.Context, args ...string) (string, error) {
-	res, err := n.host.Run(ctx, []string{"CULVERT_DATA=" + n.dir}, slices.Concat(n.run, args)...)
+	res, err := n.host.Run(ctx, n.environ(), slices.Concat(n.run, args)...)
 	if err != nil {
 		return "", fmt.Errorf("culvert %s: %w", strings.Join(args, " "), err)
 	}
@@ -115,7 +122,7 @@ func (n *node) start(ctx context.Context, ready func() error, args ...string) er
 	if n.Running() {
 		return fmt.Errorf("%s runs already", n.proc)
 	}
-	proc, err := n.host.Start([]string{"CULVERT_DATA=" + n.dir}, slices.Concat(n.run, args)...)
+	proc, err := n.host.Start(n.environ(), slices.Concat(n.run, args)...)
 	if err != nil {
 		return err
 	}

@@ -18,14 +18,20 @@ const httpsPort = "443"
 type Operator struct{ node }
 
 // StartOperator makes an operator on a public host, with its data in a folder
-// of dir, and runs it.
+// of dir, and runs it. It is known by its address.
 func StartOperator(ctx context.Context, bin string, h *lab.Host, dir string) (*Operator, error) {
+	return StartOperatorAt(ctx, bin, h, dir, h.Addr().String())
+}
+
+// StartOperatorAt makes one that is known by a name or an address: by a name it
+// is reached in each family that the name has an address of.
+func StartOperatorAt(ctx context.Context, bin string, h *lab.Host, dir, advertise string) (*Operator, error) {
 	n, err := newNode(bin, h, dir)
 	if err != nil {
 		return nil, err
 	}
 	o := &Operator{n}
-	if _, err := o.Do(ctx, "operator", "init", "--name", "netlab", "--advertise", h.Addr().String()); err != nil {
+	if _, err := o.Do(ctx, "operator", "init", "--name", "netlab", "--advertise", advertise); err != nil {
 		return nil, err
 	}
 	return o, o.Start(ctx)
