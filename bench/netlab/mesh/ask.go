@@ -39,3 +39,7 @@ func (a *Agent) AwaitOpenUDP(ctx context.Context, device string, port int, flags
 	})
 	return t, err
 }
+
+// SetEnv gives commands and the daemon, from its next start on, variables
+// beyond those that they have anyway.
+func (a *Agent) SetEnv(env ...string) { a.env = append([]string{"CULVERT_DATA=" + a.dir}, env...) }

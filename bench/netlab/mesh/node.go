@@ -58,10 +58,12 @@ type node struct {
 	dir  string
 	proc *lab.Process
 	args []string // of the running daemon, for a restart
+	env  []string
 }
 
 func newNode(bin string, h *lab.Host, dir string) (node, error) {
 	n := node{run: []string{bin}, host: h, dir: filepath.Join(dir, h.Name())}
+	n.env = []string{"CULVERT_DATA=" + n.dir}
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return node{}, fmt.Errorf("data folder of %s: %w", h.Name(), err)
 	}
@@ -88,7 +90,7 @@ func (n *node) Dir() string { return n.dir }
 // Do runs a command with the node's data folder to its end and returns what it
 // printed on stdout. The error of a failed command is a *CommandError.
 func (n *node) Do(ctx context.Context, args ...string) (string, error) {
-	res, err := n.host.Run(ctx, []string{"CULVERT_DATA=" + n.dir}, slices.Concat(n.run, args)...)
+	res, err := n.host.Run(ctx, n.env, slices.Concat(n.run, args)...)
 	if err != nil {
 		return "", fmt.Errorf("culvert %s: %w", strings.Join(args, " "), err)
 	}
@@ -115,7 +117,7 @@ func (n *node) start(ctx context.Context, ready func() error, args ...string) er
 	if n.Running() {
 		return fmt.Errorf("%s runs already", n.proc)
 	}
-	proc, err := n.host.Start([]string{"CULVERT_DATA=" + n.dir}, slices.Concat(n.run, args)...)
+	proc, err := n.host.Start(n.env, slices.Concat(n.run, args)...)
 	if err != nil {
 		return err
 	}
