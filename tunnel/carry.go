@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"net"
+	"time"
 
 	"culvert/tunnel/link"
 )
@@ -104,11 +105,12 @@ func (t *Tunnel) bring(ctx context.Context, conn *net.TCPConn, answer func() err
 	defer cancel()
 	defer context.AfterFunc(t.ctx, cancel)()
 	var last error
-	for range 2 { // as at the local port: one that found its link dead tries once more
+	for range tries { // as at the local port: one that found its link dead tries another
 		p, err := t.way(octx)
 		if err != nil {
 			return err
 		}
+		t.look(time.Now(), true)
 		if p.link == nil {
 			return t.bringSelf(ctx, octx, conn, answer, p)
 		}

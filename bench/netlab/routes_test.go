@@ -30,7 +30,7 @@ type service struct {
 func newService(t *testing.T) service {
 	t.Helper()
 	s := service{stage: newStage(t, ""), users: make(map[string]*mesh.Agent)}
-	s.branch = s.site(t, premises("branch", lab.UPnP2, "192.0.1.2/24", "192.168.50.1/24"))
+	s.branch = s.site(t, premises("branch", lab.UPnP2, "45.55.0.2/24", "192.168.50.1/24"))
 	home := s.site(t, premises("home", lab.PortRestricted, "45.66.0.2/24", "192.168.1.1/24"))
 	office := s.site(t, premises("office", lab.Open, "45.77.0.2/24", "45.44.0.1/24"))
 	s.device = s.host(t, s.branch, "device", "192.168.50.20")
