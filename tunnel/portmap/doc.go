@@ -12,9 +12,9 @@
 // to the next protocol. Verify is asked about TCP where it is mapped, and UDP is believed with it: one router, one address.
 //
 // Leases are an hour at most and renewed at half of their life. Every minute the router is asked, cheaply, whether it still
-// knows (NAT-PMP: its address and epoch, PCP: ANNOUNCE and epoch, UPnP: GetSpecificPortMappingEntry, UpdatePinhole); Recheck
-// opens anew at once. A router that knows permanent leases only (UPnP 725, 402) gets those, and is renewed like others.
-// Close deletes everything, within the time it is given.
+// knows (NAT-PMP: its address and epoch, PCP: MAP, UPnP: GetSpecificPortMappingEntry, UpdatePinhole), and sooner when it
+// announces itself, as routers do that have started; Recheck opens anew at once. A router that knows permanent leases only
+// (UPnP 725, 402) gives those, and they are renewed like others. Close deletes everything, within the time it is given.
 //
 // # Protocols
 //

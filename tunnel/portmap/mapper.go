@@ -124,11 +124,15 @@ func (m *Mapper) loop() {
 	steps := machine{port: m.cfg.Port}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var ev any = evGateways{m.cfg.Gateways()}
+	heard := make(listeners)
+	defer heard.close()
+	var ev any = evNetwork{}
 	for {
 		switch ev.(type) {
 		case evNetwork:
-			m.step(questions, &steps, evGateways{m.cfg.Gateways()})
+			gws := m.cfg.Gateways()
+			heard.follow(m, gws)
+			m.step(questions, &steps, evGateways{gws})
 			ev = evRecheck{}
 		case evClose:
 			stop()

@@ -190,8 +190,7 @@ func TestRouterRestarts(t *testing.T) {
 			h.sh("ip", "addr", "del", "192.0.1.2/24", "dev", "wan")
 			h.sh("ip", "addr", "add", "192.0.1.3/24", "dev", "wan")
 			h.daemon(c.settings...)
-			f.began = time.Now()
-			f.Recheck()
+			f.began = time.Now() // the daemon announces itself
 			got := f.await(t, "mapped again", both(c.by, netip.MustParseAddr("192.0.1.3")))
 			if err := h.reach(t.Context(), got[0]); err != nil {
 				t.Error(err)

@@ -39,10 +39,20 @@ func (c *pcpClient) announce(ctx context.Context) (p pulse, err error) {
 	return p, err
 }
 
-func (c *pcpClient) check(ctx context.Context, have grant) (pulse, error) {
-	p, err := c.announce(ctx)
-	p.lost = have.epoch.restarted(p.epoch)
-	return p, err
+// check renews: ANNOUNCE would show neither a flushed table nor another address.
+func (c *pcpClient) check(ctx context.Context, have grant) (p pulse, err error) {
+	for proto, outside := range map[protocol.Transport]uint16{protocol.TCP: have.tcp, protocol.UDP: have.udp} {
+		if outside == 0 {
+			continue
+		}
+		m, e, err := c.mapping(ctx, proto, outside, have.external, leaseTime)
+		if err != nil {
+			return p, err
+		}
+		p.external, p.epoch = m.external, e
+		p.lost = p.lost || m.outside != outside || have.epoch.restarted(e)
+	}
+	return p, nil
 }
 
 func (c *pcpClient) open(ctx context.Context, have grant) (g grant, err error) {

@@ -14,8 +14,9 @@ const (
 	lastRetry    = 5 * time.Minute  // …
 	refusedRetry = 30 * time.Second // after a no, doubling up to lastRefused
 	lastRefused  = 10 * time.Minute
-	missesMax    = 3               // silent checks in a row, after which a router counts as gone
-	recheckEvery = 2 * time.Second // at most
+	missesMax    = 3                // silent checks in a row, after which a router counts as gone
+	recheckEvery = 2 * time.Second  // at most
+	probeEvery   = 10 * time.Second // at most, where it is others who want it
 
 	firstVerify  = time.Second // after a failure, doubling
 	lastVerify   = time.Minute
@@ -63,6 +64,7 @@ type way struct {
 	due    time.Time // next probe, or next check
 	fails  int
 	asked  time.Time // last open
+	looked time.Time // last time that anything was asked
 	again  bool      // open once more as soon as the client is free
 	status Status
 
@@ -75,11 +77,12 @@ type way struct {
 
 // What happens.
 type (
-	evGateways struct{ list []Gateway }
-	evRecheck  struct{}
-	evTick     struct{}
-	evClose    struct{}
-	evProbed   struct {
+	evGateways  struct{ list []Gateway }
+	evRecheck   struct{}
+	evAnnounced struct{ from netip.Addr } // a router, or who has its address, has something to say
+	evTick      struct{}
+	evClose     struct{}
+	evProbed    struct {
 		id       int
 		by       string
 		external netip.Addr
@@ -132,6 +135,8 @@ func (m *machine) step(now time.Time, ev any) (out []action) {
 		m.gateways(ev.list)
 	case evRecheck:
 		m.recheck(now)
+	case evAnnounced:
+		m.announced(now, ev.from)
 	case evClose:
 		m.gateways(nil)
 		m.closed = true
@@ -216,9 +221,32 @@ func (m *machine) recheck(now time.Time) {
 	}
 }
 
+// announced has a gateway looked at soon, cheaply.
+func (m *machine) announced(now time.Time, from netip.Addr) {
+	for _, s := range m.sites {
+		if s.gw.Addr != from {
+			continue
+		}
+		for _, w := range s.ways {
+			pause := probeEvery
+			if s.serving == w {
+				pause = recheckEvery
+			}
+			soon := w.looked.Add(pause)
+			if soon.Before(now) {
+				soon = now
+			}
+			if w.due.After(soon) {
+				w.due = soon
+			}
+		}
+	}
+}
+
 // act says what is due at now.
 func (m *machine) act(now time.Time) (out []action) {
 	do := func(d doing, w *way) {
+		w.looked = now
 		w.busy, w.writes = true, d == doOpen || d == doRelease
 		out = append(out, action{do: d, id: w.id, kind: w.kind, gw: w.site.gw, grant: w.grant})
 	}

@@ -186,6 +186,28 @@ func TestBackOff(t *testing.T) {
 	}
 }
 
+// TestAnnouncements: what a gateway says has it asked, no more often than is good for it.
+func TestAnnouncements(t *testing.T) {
+	w, id := serving(t)
+	w.step(evAnnounced{siteGW.Addr})
+	w.step(evAnnounced{netip.MustParseAddr("192.168.1.66")})
+	w.idle()
+	if d := w.tick(); d != recheckEvery {
+		t.Errorf("after %s", d)
+	}
+	w.take(doCheck)
+	w.step(evChecked{id, pulse{external: public}, nil})
+	w.now = w.now.Add(10 * time.Second)
+	w.step(evAnnounced{siteGW.Addr})
+	w.take(doCheck)
+	for range 100 {
+		w.step(evAnnounced{siteGW.Addr})
+	}
+	w.idle()
+	w.step(evChecked{id, pulse{external: public}, nil})
+	w.idle()
+}
+
 func TestGatewayGoes(t *testing.T) {
 	w, id := serving(t)
 	other := siteGW
