@@ -77,6 +77,11 @@ func chain(t *testing.T, cables [][2]string) (last netns.NsHandle) {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = fmt.Sprintf("down%d", i)
 		must(t, "cable", near.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "up0", PeerNamespace: netlink.NsFd(beyond)}))
+		t.Cleanup(func() {
+			if l, err := near.LinkByName(attrs.Name); err == nil {
+				_ = near.LinkDel(l) // the namespace that it is in may outlive this test
+			}
+		})
 		raise(near, attrs.Name, c[0])
 		raise(far, "up0", c[1])
 		nearAddr, farAddr := netip.MustParsePrefix(c[0]).Addr(), netip.MustParsePrefix(c[1]).Addr()
