@@ -3,6 +3,8 @@
 //
 //	node.go        New, Run: what a node has, in which order it starts and stops; tasks.go: who waits for whom
 //	loop.go        the socket loop: datagrams in, datagrams out, in batches
+//	streams.go     messages by stream: who may open one, ports 443 and 80; carriers.go: whether UDP passes, and what stands in for
+//	               it; ways.go: by which ways a super-node is reached by stream, as carrier of messages and as relay
 //	dispatch.go    command → handler; what may wait for a disk goes to pool.go
 //	caller.go      ask another node and wait for the answer
 //	mesh.go        one operator's mesh: trust, partition map, revocations

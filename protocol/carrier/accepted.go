@@ -29,7 +29,8 @@ type unprovedList = list.List
 // maxUnprovedPerSource keeps one address from taking the newcomers' room.
 const maxUnprovedPerSource = 64
 
-// Serve moves a peer's datagrams until the stream ends, and closes it. It runs in a goroutine of the caller.
+// Serve moves a peer's datagrams until the stream ends, and closes it. It runs in a goroutine of the caller. Whoever waits
+// for it goes on with ReadStreams meanwhile, or closes the Mux first.
 func (m *Mux) Serve(conn net.Conn) error {
 	s, why := m.enter(conn)
 	if s == nil {
