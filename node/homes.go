@@ -228,7 +228,9 @@ func (m *membership) pingHomes(ctx context.Context) (lost bool) {
 			if err == nil {
 				var pong protocol.Pong
 				if pong, err = protocol.ParsePong(v.Payload); err == nil {
-					h.seen = pong.Observed
+					if h.seen = pong.Observed; m.node.mux.Blocked() {
+						h.seen = protocol.Addr{} // a stream's end says nothing of where UDP would come from
+					}
 				}
 			}
 			if err != nil {

@@ -224,7 +224,7 @@ func (m *membership) natServers(strangers bool) ([]nat.Server, map[protocol.ID]p
 			if a.Addr().Unmap().Is6() {
 				at = &s.V6
 			}
-			if !at.IsValid() {
+			if !at.IsValid() && !protocol.StreamsOnly(a) {
 				*at = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 			}
 		}
