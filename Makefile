@@ -5,6 +5,7 @@ VERSION  := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
+ROUNDS   ?= 5
 CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 
 export CGO_ENABLED ?= 0
@@ -53,8 +54,8 @@ netlab: build ## real NATs, real devices, in network namespaces; needs root and 
 	$(GO) test -count=1 -timeout 3m -tags netns ./discovery/...
 	$(GO) test -count=1 -timeout 3m -tags netns ./tunnel/portmap
 
-netlab-full: build ## every kind of site with every other, five times; results in bench/results; up to an hour, as root
-	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 80m -tags netlab,netlabfull -run '^TestEveryPair$$' ./bench/netlab/matrix
+netlab-full: build ## every kind of site with every other, ROUNDS times; results in bench/results; up to an hour, as root
+	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 80m -tags netlab,netlabfull -run '^TestEveryPair$$' ./bench/netlab/matrix -rounds $(ROUNDS)
 
 bench: build ## round trips and tunnel throughput beside plain UDP and TCP
 	$(GO) run ./bench -bin $(BIN)

@@ -3,14 +3,17 @@
 package matrix
 
 import (
+	"flag"
 	"path/filepath"
 	"testing"
 )
 
-// Every ordered pair of kinds, five times; the results are kept, also when they
+var rounds = flag.Int("rounds", 5, "how often each pair is tried")
+
+// Every ordered pair of kinds, some times; the results are kept, also when they
 // got worse.
 func TestEveryPair(t *testing.T) {
-	r := measure(t, 5, Batches(Kinds()))
+	r := measure(t, *rounds, Batches(Kinds()))
 	path, err := r.Write(filepath.Join("..", "..", "results"))
 	if err != nil {
 		t.Fatal(err)
