@@ -55,6 +55,8 @@ func (m *membership) start() {
 	m.tasks.start(m.renewLoop)
 	if m.node.cfg.Settings.Tunnel {
 		m.tasks.start(m.announceLoop)
+	} else {
+		m.tasks.start(m.candidatesLoop)
 	}
 }
 
