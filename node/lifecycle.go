@@ -50,13 +50,14 @@ func (m *membership) start() {
 	if err := m.volunteer(); err != nil {
 		m.node.log.Error("cannot serve as super-node", "domain", m.domain.String(), "error", err)
 	}
+	if !m.node.cfg.Settings.Tunnel {
+		m.tasks.start(m.candidatesLoop)
+	}
 	m.tasks.start(m.homesLoop)
 	m.tasks.start(m.refreshLoop)
 	m.tasks.start(m.renewLoop)
 	if m.node.cfg.Settings.Tunnel {
 		m.tasks.start(m.announceLoop)
-	} else {
-		m.tasks.start(m.candidatesLoop)
 	}
 }
 

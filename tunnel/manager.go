@@ -149,9 +149,9 @@ func New(cfg Config) (*Manager, error) {
 		cfg: cfg, dialer: newDialer(cfg.Locator, cfg.Now), started: time.Now(),
 		door:       gate.New(l.Strangers, l.PerSource),
 		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
-		dialling: make(map[linkKey]*dialling), searches: make(map[searchKey]*search), lost: make(map[protocol.Domain]time.Time), tunnels: make(map[string]*Tunnel),
+		dialling: make(map[linkKey]*dialling), searches: make(map[searchKey]*search), lost: make(map[protocol.Domain]time.Time), udpFlows: make(map[protocol.ID]int), tunnels: make(map[string]*Tunnel),
 		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served), flowsOf: make(map[*link.Flow]*Served),
-		flows: make(map[protocol.ID]int), udpFlows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int), asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
+		flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int), asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
 	}
 	if cfg.DialDevice != nil {
 		m.dialer.dial = cfg.DialDevice
