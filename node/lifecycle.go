@@ -50,10 +50,10 @@ func (m *membership) start() {
 	if err := m.volunteer(); err != nil {
 		m.node.log.Error("cannot serve as super-node", "domain", m.domain.String(), "error", err)
 	}
+	m.tasks.start(m.homesLoop)
 	if !m.node.cfg.Settings.Tunnel {
 		m.tasks.start(m.candidatesLoop)
 	}
-	m.tasks.start(m.homesLoop)
 	m.tasks.start(m.refreshLoop)
 	m.tasks.start(m.renewLoop)
 	if m.node.cfg.Settings.Tunnel {
