@@ -90,6 +90,30 @@ func (m *membership) announceLoop(ctx context.Context) {
 	}
 }
 
+// candidatesLoop is announceLoop for a node that announces nothing: its tunnels look for better routes when it may be dialled
+// itself by now.
+func (m *membership) candidatesLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.changed:
+		}
+		m.offered(m.node.candidates())
+	}
+}
+
+// offered notes where this node says that it may be dialled. Where that has changed, tunnels look for better routes, at both ends.
+func (m *membership) offered(l []protocol.Candidate) {
+	m.told.mu.Lock()
+	moved := !slices.Equal(m.told.candidates, l)
+	m.told.candidates = l
+	m.told.mu.Unlock()
+	if moved {
+		m.node.tunnels.Announced(m.domain)
+	}
+}
+
 // announce signs a new NodeInfo and stores it under the node's key and its locations'.
 func (m *membership) announce(ctx context.Context) error {
 	v, err := m.nodeInfo()
@@ -101,12 +125,8 @@ func (m *membership) announce(ctx context.Context) error {
 	}
 	m.told.mu.Lock()
 	m.told.at = m.node.now()
-	moved := !slices.Equal(m.told.candidates, v.Candidates)
-	m.told.candidates = v.Candidates
 	m.told.mu.Unlock()
-	if moved {
-		m.node.tunnels.Announced(m.domain)
-	}
+	m.offered(v.Candidates)
 	return nil
 }
 

@@ -53,6 +53,9 @@ func (m *membership) start() {
 	}
 	m.node.carrierEvent(carrier.EventDoubt)
 	m.tasks.start(m.homesLoop)
+	if !m.node.cfg.Settings.Tunnel {
+		m.tasks.start(m.candidatesLoop)
+	}
 	m.tasks.start(m.refreshLoop)
 	m.tasks.start(m.renewLoop)
 	if m.node.cfg.Settings.Tunnel {

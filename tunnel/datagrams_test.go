@@ -261,3 +261,56 @@ func TestRestoredForwardOfDatagrams(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// A user-node that keeps to no bound of its own is held to the tunnel-node's.
+func TestFlowsOfDatagramsAreBoundedAtBothEnds(t *testing.T) {
+	n := 0
+	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) {
+		if n++; n == 2 {
+			c.Limits.Sources = 2
+		}
+	})
+	d, _ := w.udpDevice("snmp", "192.168.7.50:161", same, node)
+	tn := user.udpTunnel(t, "snmp")
+	until(t, "the probe has left", func() bool { return node.Served()[0].Open == 0 })
+	tn.mu.Lock()
+	l := tn.path.link
+	tn.mu.Unlock()
+	open := func() error {
+		f, err := l.Open(link.Open{Device: d.ID, Port: 161, Protocol: protocol.UDP})
+		check(t, err)
+		return f.Opened(context.Background())
+	}
+	check(t, open())
+	check(t, open())
+	var refused *link.RefusedError
+	if err := open(); !errors.As(err, &refused) || refused.Reason != link.ReasonLimit {
+		t.Errorf("the third: %v", err)
+	}
+}
+
+// A peer that tells news without end starts no look beyond the first few.
+func TestNewsWithoutEnd(t *testing.T) {
+	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) { c.Retry = time.Hour })
+	node.isolated = true
+	w.udpDevice("snmp", "192.168.7.50:161", same, node)
+	tn := user.udpTunnel(t, "snmp")
+	until(t, "the race is over", func() bool { tn.mu.Lock(); defer tn.mu.Unlock(); return tn.looking == 0 })
+	before := user.Stats()["races"]
+	began := time.Now()
+	for range 20000 {
+		node.mu.Lock()
+		for l := range node.links {
+			node.mu.Unlock()
+			l.Tell()
+			node.mu.Lock()
+			break
+		}
+		node.mu.Unlock()
+	}
+	askUDP(t, dialUDPTunnel(t, tn), []byte("behind the news"))
+	most := 2*uint64(time.Since(began)/newsEvery) + 4
+	if looks := user.Stats()["races"] - before; looks == 0 || looks > most {
+		t.Errorf("%d looks, at most %d are due", looks, most)
+	}
+}

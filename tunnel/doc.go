@@ -2,12 +2,11 @@
 //
 // # A tunnel's way
 //
-//	program → local TCP port → flow in a link → tunnel-node: guard → device
+//	program → local port → flow in a link → tunnel-node: guard → device
 //
 // Manager.Open resolves the device's operator-signed record, races the routes to the tunnel-nodes announced for it, and
 // returns when the device has answered once. From then on each connection to the local port is one flow in a living link
-// (package link); no handshake and no round trip comes before its first byte. A link that dies is replaced by another race
-// when the next connection needs it; while a relayed route is in use better ones are looked for in the background.
+// (package link); no handshake and no round trip comes before its first byte.
 //
 // Routes, best first:
 //
@@ -45,6 +44,34 @@
 // broadcast addresses, in whatever IPv6 disguise. One exception: a device registered for this very node, at 127.0.0.1, if
 // the list names the port. A list with entries narrows everything to what it names; an empty one narrows nothing but what
 // wants an entry anyway. A pinned device proves its key to the tunnel-node before a byte of payload goes there.
+//
+// # Better ways
+//
+// All routes are tried at once, what costs little a moment before what costs more (race.go). The first that works is taken,
+// mostly the relay; better ones go on behind it for up to eight seconds, and each that comes up is taken for later connections,
+// also by the other tunnels to the same node. Running connections stay where they are. The device is asked once in a race, by
+// whoever comes first: many serve one connection at a time.
+//
+// Afterwards better routes are looked for after 5 s, doubling to 10 min; when a connection is opened, if the last look is 2 s
+// ago, doubling to 5 min; and at once when this machine's networks change (NetworkChanged), when this node (Announced) or the
+// other (NEWS on the link) can be reached in other ways than before, and when the way in use was lost.
+//
+// # Lost ways
+//
+// A link that ends, or leaves a PING unanswered for a while, is no way for new connections: another living link to a node of the
+// device is taken, else a race is run, on what is remembered where the mesh does not answer in a moment. Connections on a link
+// that is dead are reset within five seconds. Both ends of a link in use ask, so that a NAT that lost its table is opened from
+// the inside, and a node that is an end of a tunnel, or just was (Busy), keeps in contact with its super-nodes every two
+// seconds. So each of these is over within five seconds: relay gone, router started anew with another address, NAT table
+// flushed, machine moved to another network.
+//
+// # UDP ports
+//
+// Each local address that sends to a tunnel of a UDP port has a flow of its own, whose datagrams (DATAGRAM) ride the link by
+// every route, until none has gone either way for two minutes. The tunnel-node judges it like a TCP one and sends from a
+// connected socket; a pinned device cannot prove its key there, so that its UDP ports want the agent's consent. Nothing waits
+// for a datagram, and nothing answers for a port: the tunnel counts as open when the tunnel-node has agreed. ICMP's refusal
+// ends the flow with ErrDeviceRefused.
 //
 // # Whom this node dials
 //

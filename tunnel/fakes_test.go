@@ -70,7 +70,18 @@ func (a *agent) Certified(_ context.Context, id protocol.ID) (*protocol.Certifie
 }
 
 // Locator.
-func (a *agent) Locations(protocol.Domain) []protocol.Hash { return []protocol.Hash{a.place} }
+func (a *agent) Locations(protocol.Domain) []protocol.Hash {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	return []protocol.Hash{a.place}
+}
+
+// moveTo puts the agent at another location.
+func (a *agent) moveTo(place byte) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	a.place = protocol.Hash{place}
+}
 
 func (a *agent) FindMAC(_ context.Context, mac [6]byte) (netip.Addr, error) {
 	a.w.mu.Lock()

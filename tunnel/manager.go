@@ -23,7 +23,7 @@ import (
 type Limits struct {
 	Tunnels       int // that this node's users may hold, 16,384
 	Connections   int // at once through one of them, 4,096
-	Sources       int // local addresses that send datagrams through one of them, 1,024
+	Sources       int // local addresses that send datagrams through one of them, and flows of datagrams served to a peer, 1,024
 	Links         int // of one peer to this node, 8
 	PeerFlows     int // that this node serves one peer, 16,384
 	DomainFlows   int // that this node serves one domain, 32,768
@@ -96,6 +96,7 @@ type Manager struct {
 	served     map[servedKey]*Served
 	flowsOf    map[*link.Flow]*Served // that are served now
 	flows      map[protocol.ID]int    // served now, by peer
+	udpFlows   map[protocol.ID]int    // those of datagrams
 	domains    map[protocol.Domain]int
 	asked      map[protocol.ID]int // requests under way, by peer
 	intro      map[protocol.Domain]int
@@ -156,7 +157,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg: cfg, dialer: newDialer(cfg.Locator, cfg.Now), started: time.Now(),
 		door:       gate.New(l.Strangers, l.PerSource),
 		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
-		dialling: make(map[linkKey]*dialling), searches: make(map[searchKey]*search), lost: make(map[protocol.Domain]time.Time), tunnels: make(map[string]*Tunnel),
+		dialling: make(map[linkKey]*dialling), searches: make(map[searchKey]*search), lost: make(map[protocol.Domain]time.Time), udpFlows: make(map[protocol.ID]int), tunnels: make(map[string]*Tunnel),
 		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served), flowsOf: make(map[*link.Flow]*Served),
 		flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int),
 		asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),

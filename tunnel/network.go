@@ -72,20 +72,23 @@ func (m *Manager) Announced(d protocol.Domain) {
 	for _, l := range tell {
 		l.Tell()
 	}
-	m.lookSoon(func(k searchKey) bool { return k.local.Domain() == d })
+	which := func(k searchKey) bool { return k.local.Domain() == d }
+	if m.searchSoon(time.Now(), which) {
+		m.lookNow(which)
+	}
 }
 
-// news is told by a link that its peer may be reached better by now.
+// news is told by a link, in its read loop, that its peer may be reached better by now.
 func (m *Manager) news(l *link.Link) {
 	local, peer := l.Local(), l.Peer().ID
-	m.spawn(func() { m.lookSoon(func(k searchKey) bool { return k.local == local && k.node == peer }) })
+	which := func(k searchKey) bool { return k.local == local && k.node == peer }
+	if m.searchSoon(time.Now(), which) { // a peer that tells news all the time costs no more than this
+		m.spawn(func() { m.lookNow(which) })
+	}
 }
 
-// lookSoon has the tunnels look at once whose searches which reports true for, unless they were told so a moment ago.
-func (m *Manager) lookSoon(which func(searchKey) bool) {
-	if !m.searchSoon(time.Now(), which) {
-		return
-	}
+// lookNow has the tunnels look whose searches which reports true for.
+func (m *Manager) lookNow(which func(searchKey) bool) {
 	for _, t := range m.tunnelsWhere(func(*Tunnel) bool { return true }) {
 		t.mu.Lock()
 		mine := t.path != nil && which(t.searchLocked())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -195,7 +196,7 @@ func (r *runningRace) run(ctx context.Context, patience time.Duration) (Receipt,
 				}
 				r.q.better(res.path, r.receipt())
 			default:
-				r.end(res.i, res.err.Error())
+				r.end(res.i, readable(res.err))
 				verdict = graver(verdict, res.err)
 				act = rc.failed(time.Now(), res.i, about(res.err))
 			}
@@ -296,6 +297,12 @@ func (m *Manager) probeSelf(ctx context.Context, w want) error {
 		_ = conn.Close()
 	}
 	return err
+}
+
+// readable says in one line for people why an attempt failed.
+func readable(err error) string {
+	text := strings.NewReplacer("\n", "; ", context.DeadlineExceeded.Error(), "no answer in time", context.Canceled.Error(), "given up")
+	return text.Replace(err.Error())
 }
 
 // graver keeps the error that says most about the device: one that answered for it outweighs one that could not look.

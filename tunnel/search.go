@@ -91,7 +91,8 @@ func (m *Manager) searchStart(k searchKey, now time.Time, looked, hurry bool) {
 	}
 }
 
-// searchSoon makes the searches for which which reports true due. It reports whether there is any such, or none to ask yet.
+// searchSoon makes the searches due for which which reports true, unless they were told so a moment ago, and reports whether
+// there is any.
 func (m *Manager) searchSoon(now time.Time, which func(searchKey) bool) (due bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -3,18 +3,24 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"culvert/protocol"
 	"culvert/tunnel/link"
 )
 
 // serveDatagrams carries one flow of datagrams to the device. The flow counts as answered as soon as the guard has agreed:
 // there is nothing to ask a UDP port that every device would understand.
 func (m *Manager) serveDatagrams(ctx context.Context, a Ask, f *link.Flow) (int64, error) {
+	if err := m.enterUDP(a.Requester.ID); err != nil {
+		return 0, err
+	}
+	defer m.leaveUDP(a.Requester.ID)
 	conn, err := m.dialer.connectUDP(ctx, a)
 	if err != nil {
 		return 0, err
@@ -77,4 +83,24 @@ func (m *Manager) serveDatagrams(ctx context.Context, a Ask, f *link.Flow) (int6
 	_ = conn.Close()
 	wg.Wait()
 	return f.Moved(), failure
+}
+
+// enterUDP takes a place among the flows of datagrams of a peer. They are fewer than connections may be: a socket that sends
+// needs no device that takes it.
+func (m *Manager) enterUDP(peer protocol.ID) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.udpFlows[peer] >= m.cfg.Limits.Sources {
+		return fmt.Errorf("%w: flows of datagrams", ErrLimit)
+	}
+	m.udpFlows[peer]++
+	return nil
+}
+
+func (m *Manager) leaveUDP(peer protocol.ID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.udpFlows[peer]--; m.udpFlows[peer] == 0 {
+		delete(m.udpFlows, peer)
+	}
 }

@@ -184,7 +184,7 @@ func TestLeavingTheDevicesNetwork(t *testing.T) {
 	if i := tn.Info(); i.Route != LAN || i.TunnelNode != user.node.ID {
 		t.Fatalf("%+v", i)
 	}
-	user.place = protocol.Hash{1}
+	user.moveTo(1)
 	user.NetworkChanged()
 	if got := exchange(t, dialTunnel(t, tn), []byte("hello")); string(got) != "hello" {
 		t.Errorf("got %q", got)

@@ -18,8 +18,9 @@ func newOpenCmd() *cobra.Command {
 		Use:   "open DEVICE[@DOMAIN] PORT [--route NAME] [--local ADDR] [--persist]",
 		Short: "Open a tunnel to a device's port, and print the local address to connect to",
 		Long: "open asks the agent for a tunnel and returns when the device has answered. It prints a local address: any program may\n" +
-			"connect to it, as often as it likes, until `culvert close ID`. PORT is a number, or a number and /udp.",
-		Example: "  culvert open printer-3 631\n  culvert open printer-3@acme 9100 --local 127.0.0.1:9100 --persist",
+			"connect to it, as often as it likes, until `culvert close ID`. PORT is a number, or a number and /udp: then programs send\n" +
+			"datagrams to the address, and open returns when the node beside the device has agreed, as nothing answers for such a port.",
+		Example: "  culvert open printer-3 631\n  culvert open printer-3@acme 9100 --local 127.0.0.1:9100 --persist\n  culvert open meter-2 161/udp",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			port, err := config.ParsePort(args[1])

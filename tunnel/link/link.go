@@ -230,7 +230,7 @@ func (l *Link) Fail(err error) { l.end(err) }
 
 // Here is the address at this end of the connection; invalid where the transport does not tell.
 func (l *Link) Here() netip.AddrPort {
-	if a, ok := l.conn.LocalAddr().(*net.TCPAddr); ok {
+	if a, ok := l.conn.LocalAddr().(interface{ AddrPort() netip.AddrPort }); ok {
 		p := a.AddrPort()
 		return netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
 	}
