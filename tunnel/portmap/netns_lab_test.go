@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -228,7 +229,9 @@ func (h *home) daemon(settings ...string) (stop func()) {
 		}
 	})
 	for range 500 { // until it listens
-		if l := h.sh("ss", "-Hlnut"); strings.Contains(l, ":5000 ") || strings.Contains(l, ":5351 ") {
+		l := h.sh("ss", "-Hlnut")
+		if (slices.Contains(settings, "enable_upnp=no") || strings.Contains(l, ":5000 ")) &&
+			(slices.Contains(settings, "enable_natpmp=no") || strings.Contains(l, ":5351 ")) {
 			return stop
 		}
 		select {
