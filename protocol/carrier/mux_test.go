@@ -177,7 +177,7 @@ func TestStreamStandsForUDP(t *testing.T) {
 	if _, err := s.ReadBatch(in); err != nil || text(in[0]) != "by UDP again" {
 		t.Fatal(text(in[0]), err)
 	}
-	c.CloseLanes()
+	c.CloseDetours()
 	until(t, s.Mux, "accepted now", func(n uint64) bool { return n == 0 })
 	send(t, s.Mux, got.Addr, "too late")
 	if n := s.Stats()["stream has ended"]; n != 1 {
