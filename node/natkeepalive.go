@@ -30,8 +30,8 @@ func (n *Node) findKeepalive(ctx context.Context) {
 		return
 	}
 	m, servers, peers := n.natServers(false)
-	if m == nil {
-		return
+	if m == nil || !m.keeps() {
+		return // nobody waits for this node to be asked
 	}
 	p := nat.NewProber(servers, rand.Reader)
 	if n.drive(ctx, m, peers, p, false) != nil {

@@ -236,9 +236,7 @@ func TestHostileFrames(t *testing.T) {
 	s := newServed(t, MuxConfig{}, nil)
 	for _, b := range [][]byte{{0xff, 0xff}, {0x04, 0xb1}, bytes.Repeat([]byte{0x41}, 4096)} {
 		c := s.open(t)
-		if _, err := c.Write(b); err != nil {
-			t.Fatal(err)
-		}
+		_, _ = c.Write(b) // the other side may hang up before it has read all
 		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("% x…: %v", b[:2], err)
