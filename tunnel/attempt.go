@@ -41,21 +41,12 @@ type want struct {
 	device Device
 	port   uint16
 	proto  protocol.Transport
-	probe  bool // the device must answer too
 }
 
 // try goes one way once.
 func (m *Manager) try(ctx context.Context, w want, e entrant, targets []Target, relays [][]protocol.Peer) (*path, error) {
 	if e.target < 0 {
-		p := &path{route: LAN, node: w.me.Node.ID}
-		if w.probe {
-			conn, err := m.connectSelf(ctx, w)
-			if err != nil {
-				return nil, err
-			}
-			_ = conn.Close()
-		}
-		return p, nil
+		return &path{route: LAN, node: w.me.Node.ID}, nil
 	}
 	t := targets[e.target]
 	p := &path{route: e.route, node: t.Node.ID}
@@ -78,10 +69,7 @@ func (m *Manager) try(ctx context.Context, w want, e entrant, targets []Target, 
 	if err != nil {
 		return nil, err
 	}
-	if !w.probe {
-		return p, nil
-	}
-	return p, m.probe(ctx, w, p)
+	return p, nil
 }
 
 // connectSelf dials a device that this node itself serves, under the same guard as for others.

@@ -180,3 +180,6 @@ func (n *node) Stop() error {
 	}
 	return n.proc.Stop(shutdown)
 }
+
+// PID is the running daemon's.
+func (n *node) PID() int { return n.proc.PID() }
