@@ -22,7 +22,7 @@ type OperatorNodeValue struct {
 	Sealing   key.Public
 	Domains   []Domain // the domains it may sign for; empty: all
 	Addresses []Addr   // where it answers messages
-	HTTPS     string   // host:port of enrolment and renewal
+	HTTPS     string   // host:port of enrolment and renewal, and of streams of messages
 	// Predecessor and PredecessorSignature are the old operator's consent to a handover within one epoch (ID-4).
 	Predecessor          ID
 	PredecessorSignature []byte
@@ -34,7 +34,7 @@ type SuperNodeValue struct {
 	Sealing   key.Public
 	From, To  uint64 // the range of positions it serves, both inclusive
 	MapEpoch  uint64 // epoch of the map that placed it there
-	Addresses []Addr
+	Addresses []Addr // UDP and TCP; at ports 443 and 80 streams alone, see StreamsOnly
 }
 
 // MapHeadValue is the value of the MapHead record: which SuperNode records make up the map.

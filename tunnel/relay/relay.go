@@ -13,7 +13,7 @@ import (
 )
 
 // Conn is a connection as the relay needs it: a *net.TCPConn, or one of which the first bytes were read and are read again
-// (carrier.Peeked). TCP is the bare connection behind it, nil where there is none; it is spliced.
+// (carrier.Peeked), or a stream that stands for one. TCP is the bare connection behind it, nil where there is none; it is spliced.
 type Conn interface {
 	net.Conn
 	CloseWrite() error
