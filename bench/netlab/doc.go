@@ -18,6 +18,11 @@
 // Super-nodes belong to a domain of their own, so what they can read of the
 // other domain's records is what a foreign super-node can read.
 //
+// Other tests build stages of their own: an operator, super-1 and super-2 as
+// above, and the sites that the test is about. CULVERT_NETLAB_FULL=1 makes them
+// long: a film of a minute, the conformance test by every route, 1,000 tunnels
+// between customers whose networks look the same, more faults.
+//
 // The parts: lab makes namespaces, routers and captures; device the printers;
 // mesh runs the binary; leak looks for what must not be readable; matrix opens
 // tunnels between sites of every kind: a sample of them here, all of them by

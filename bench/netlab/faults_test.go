@@ -23,6 +23,9 @@ const (
 	// how many connections in a row make it over sooner.
 	watched = 45 * time.Second
 	steady  = 20
+	// regained is how long the route of before is waited for, where there is
+	// time for everything.
+	regained = 30 * time.Second
 )
 
 // A fault is something that happens to a network while connections are opened
@@ -52,8 +55,8 @@ func TestFaults(t *testing.T) {
 	}
 	var table strings.Builder
 	rows := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(rows, "FAULT\tROUTE\tTHEN\tWORKS AFTER\tFINE\tFAILED\tSLOWEST FAILURE\tLONG ONES BROKEN\tFIRST AFTER\tHUNG\tWRONG")
-	for _, f := range []fault{
+	fmt.Fprintln(rows, "FAULT\tROUTE\tTHEN\tWORKS AFTER\tFINE\tFAILED\tSLOWEST FAILURE\tLONG ONES BROKEN\tFIRST AFTER\tHUNG\tWRONG\tROUTE AGAIN")
+	faults := []fault{
 		{"NAT of the device's site flushed", branch.FlushNAT},
 		{"NAT of the user's site flushed", home.FlushNAT},
 		{"user's router rebooted, new address", func() error { return home.Reboot(netip.MustParsePrefix("45.66.0.9/24")) }},
@@ -73,7 +76,13 @@ func TestFaults(t *testing.T) {
 			return cafe.Move(laptop.Host(), netip.MustParseAddr("192.168.7.10"))
 		}},
 		{"laptop back home", func() error { return home.Move(laptop.Host(), netip.MustParseAddr("192.168.1.10")) }},
-	} {
+	}
+	if full() {
+		faults = append(faults,
+			fault{"relay unplugged, nobody is told", func() error { return s.relayOf(t, laptop, tunnels[1]).Host().Unplug() }},
+			fault{"user's site loses 5% of its packets", func() error { return home.Loss(5) }})
+	}
+	for _, f := range faults {
 		s.suffer(t, rows, laptop, tunnels, f)
 	}
 	if err := rows.Flush(); err != nil {
@@ -111,12 +120,16 @@ func (s stage) suffer(t *testing.T, rows *tabwriter.Writer, from *mesh.Agent, tu
 		x.awaitBeat(patient, at.Add(2*time.Second))
 	}
 	enough()
-	stop()
 	after := s.routes(t, from, tunnels)
+	again := "-"
+	if full() {
+		again = s.regain(ctx, t, from, tunnels[0], before[0], at)
+	}
+	stop()
 	for i, x := range all {
 		c := x.since(at)
-		fmt.Fprintf(rows, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%d\t%s\t%d\t%d\n", f.name, before[i], after[i], short(c.recovered), c.fine, c.failed,
-			short(c.slowest), c.broken, short(c.brokenIn), c.hung, len(c.wrong))
+		fmt.Fprintf(rows, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%d\t%s\t%d\t%d\t%s\n", f.name, before[i], after[i], short(c.recovered), c.fine, c.failed,
+			short(c.slowest), c.broken, short(c.brokenIn), c.hung, len(c.wrong), again)
 		if c.recovered < 0 || c.recovered > workAgain {
 			t.Errorf("%s: by %s, new connections work after %s, not %s", f.name, before[i], short(c.recovered), workAgain)
 		}
@@ -124,6 +137,24 @@ func (s stage) suffer(t *testing.T, rows *tabwriter.Writer, from *mesh.Agent, tu
 			t.Errorf("%s: by %s, %d connections hang, %d have wrong bytes: %v", f.name, before[i], c.hung, len(c.wrong), c.wrong)
 		}
 	}
+}
+
+// regain waits for a tunnel to take the route again that it had, while there is
+// traffic, and says how long after the fault that was.
+func (s stage) regain(ctx context.Context, t *testing.T, from *mesh.Agent, tunnel mesh.Tunnel, route string, fault time.Time) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, regained)
+	defer cancel()
+	tick := time.NewTicker(2 * every)
+	defer tick.Stop()
+	for s.routes(t, from, []mesh.Tunnel{tunnel})[0] != route {
+		select {
+		case <-ctx.Done():
+			return "not in " + regained.String()
+		case <-tick.C:
+		}
+	}
+	return short(time.Since(fault))
 }
 
 func short(d time.Duration) string {

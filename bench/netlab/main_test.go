@@ -24,6 +24,9 @@ var tools = map[string]string{
 	"dbus-daemon":   "dbus-daemon",
 	"setpriv":       "util-linux",
 	"unshare":       "util-linux",
+	"snmpd":         "snmpd",
+	"snmpget":       "snmp",
+	"ffmpeg":        "ffmpeg",
 }
 
 // suite ends on Ctrl-C: every lab hangs from it, so each test then fails and
