@@ -53,9 +53,7 @@ func (r *Results) Judge() []Demand {
 		for _, run := range m.Runs {
 			got := run.Up && asGood(run.Route, m.Expected)
 			up.add(run.Up)
-			if run.Up {
-				first.add(within(run.FirstByteMS, firstByteWithin))
-			}
+			first.add(run.Up && within(run.FirstByteMS, firstByteWithin))
 			if got && run.BestMS > 0 {
 				best.add(within(run.BestMS, bestWithin))
 			}

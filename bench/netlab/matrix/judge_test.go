@@ -39,7 +39,7 @@ func TestJudge(t *testing.T) {
 		fails []string
 	}{
 		"nothing":       {func(*Results) {}, nil},
-		"down":          {at(Pair{Symmetric, Symmetric}, func(r *Run) { *r = Run{Error: "no route"} }), []string{"every tunnel"}},
+		"down":          {at(Pair{Symmetric, Symmetric}, func(r *Run) { *r = Run{Error: "no route"} }), []string{"every tunnel", "first byte"}},
 		"slow":          {at(Pair{Open, Open}, func(r *Run) { r.FirstByteMS = 1001 }), []string{"first byte"}},
 		"punched late":  {at(Pair{FullCone, Carrier}, func(r *Run) { r.BestMS = 2500 }), []string{"endpoint-independent"}},
 		"upgraded late": {at(Pair{Open, Open}, func(r *Run) { r.BestMS = 3001 }), []string{"best route"}},
@@ -77,7 +77,7 @@ func TestTableAndFile(t *testing.T) {
 	if err := r.Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"M1/3 0.3 0.9", "P1 0.3 0.9", "round 2: no route instead of mapped: no route to the device", "FAIL  every tunnel comes up: 7 of 8"} {
+	for _, want := range []string{"M1/3 0.3 0.9", "P1 0.3 0.9", "pcp to full-cone, round 1, 2: no route, down instead of mapped: no route to the device", "FAIL  every tunnel comes up: 7 of 8"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, b.String())
 		}

@@ -24,6 +24,12 @@ const (
 	ProxyOnly      Kind = "proxy-only"
 )
 
+// Each kind has two sites, which are named by whose they are.
+const (
+	userSide   = "user"
+	deviceSide = "device"
+)
+
 // Mapping is how a site's router chooses outside ports.
 type Mapping int
 

@@ -77,14 +77,22 @@ func prepare(t *testing.T) (program, dir string) {
 }
 
 // The telling pairs, twice. How soon is for the whole matrix on a machine of
-// its own: here only the routes count.
+// its own: here only the routes count. What chance has a part in need not come
+// out every time.
 func TestSomePairs(t *testing.T) {
 	r := measure(t, 2, [][]Pair{Sample()})
 	for _, m := range r.Pairs {
+		_, hard := m.hard()
+		met := false
 		for _, run := range m.Runs {
-			if !run.Up || !asGood(run.Route, m.Expected) {
+			good := run.Up && asGood(run.Route, m.Expected)
+			met = met || good
+			if !good && !(hard && run.Up) {
 				t.Errorf("%s to %s, round %d: %s, want %s: %s %s", m.User, m.Device, run.Round, orNone(run.Route), m.Expected, run.Error, run.Receipt)
 			}
+		}
+		if !met {
+			t.Errorf("%s to %s is never %s", m.User, m.Device, m.Expected)
 		}
 	}
 	for _, c := range r.Netcheck {

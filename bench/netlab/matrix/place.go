@@ -36,12 +36,6 @@ type place struct {
 	problem error
 }
 
-// side names whose sites they are.
-const (
-	userSide   = "user"
-	deviceSide = "device"
-)
-
 // prefix4 and prefix6 number public networks: 45.N.0.0/24 and 45.N.1.0/24,
 // 2a0e:1:N::/64 outside and 2a0e:2:N::/64 inside.
 func prefix4(n, third, last byte) netip.Prefix {

@@ -20,7 +20,7 @@ type Run struct {
 	FirstByteMS float64      `json:"first_byte_ms,omitempty"`
 	BestMS      float64      `json:"best_ms,omitempty"` // until the expected route, or a better one, was in use; 0 if never
 	Error       string       `json:"error,omitempty"`
-	Receipt     string       `json:"receipt,omitempty"` // where the expected route was not taken: what tunnels --json says
+	Receipt     string       `json:"receipt,omitempty"` // where the expected route was not taken, or late: what tunnels --json says
 }
 
 // Met is a pair's runs.

@@ -24,7 +24,7 @@ const (
 	// oneRun is how long a pair may take in all.
 	oneRun = 45 * time.Second
 	// upgrade is how long the expected route is waited for.
-	upgrade = 6 * time.Second
+	upgrade = 10 * time.Second
 	// look is how often the tunnel's route is asked for.
 	look = 100 * time.Millisecond
 	// checked bytes go through each tunnel once it has its route.
@@ -144,7 +144,9 @@ func (w *World) awaitRoute(ctx context.Context, a *mesh.Agent, t mesh.Tunnel, ex
 			}
 		}
 		if asGood(run.Route, expected) {
-			run.BestMS = millisecondsSince(began)
+			if run.BestMS = millisecondsSince(began); !within(run.BestMS, bestWithin) {
+				run.Receipt = receipt(ctx, a)
+			}
 			return nil
 		}
 		if time.Since(began) > upgrade {

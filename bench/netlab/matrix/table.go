@@ -53,13 +53,7 @@ func (r *Results) Print(w io.Writer) error {
 			fmt.Fprintf(w, "netcheck at the %s's site %s says %q, expected %q %s\n", c.Side, c.Kind, c.Got, c.Expected, c.Error)
 		}
 	}
-	for _, m := range r.Pairs {
-		for _, run := range m.Runs {
-			if !run.Up || !asGood(run.Route, m.Expected) {
-				fmt.Fprintf(w, "%s to %s, round %d: %s instead of %s: %.300s\n", m.User, m.Device, run.Round, orNone(run.Route), m.Expected, run.Error)
-			}
-		}
-	}
+	r.printFailures(w)
 	for _, d := range r.Demands {
 		verdict := "pass"
 		if !d.Passed {
@@ -69,6 +63,34 @@ func (r *Results) Print(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "%d pairs, %d rounds, %.0f s\n", len(r.Pairs), r.Rounds, r.Seconds)
 	return err
+}
+
+// printFailures writes a line for each pair that was not always as expected,
+// but for those of a site of which was said that it is of no use.
+func (r *Results) printFailures(w io.Writer) {
+	for _, m := range r.Pairs {
+		if r.useless(m.User, userSide) || r.useless(m.Device, deviceSide) {
+			continue
+		}
+		var rounds []string
+		var last Run
+		for _, run := range m.Runs {
+			if !run.Up || !asGood(run.Route, m.Expected) {
+				rounds, last = append(rounds, fmt.Sprint(run.Round)), run
+			}
+		}
+		if len(rounds) > 0 {
+			got := orNone(last.Route)
+			if !last.Up {
+				got += ", down"
+			}
+			fmt.Fprintf(w, "%s to %s, round %s: %s instead of %s: %.250s\n", m.User, m.Device, strings.Join(rounds, ", "), got, m.Expected, last.Error)
+		}
+	}
+}
+
+func (r *Results) useless(k Kind, side string) bool {
+	return slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Kind == k && p.Side == side })
 }
 
 func (r *Results) cell(p Pair) string {

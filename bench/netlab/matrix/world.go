@@ -285,12 +285,10 @@ func (w *World) Netcheck(ctx context.Context) []Check {
 	var out []Check
 	w.each(w.places(), func(p *place) error {
 		c := Check{Kind: p.kind, Side: p.side, Expected: p.kind.Traits().Netcheck}
-		err := p.problem
-		if err == nil {
-			ctx, cancel := context.WithTimeout(ctx, setUp)
-			defer cancel()
-			c.Got, err = p.agent.Netcheck(ctx)
-		}
+		ctx, cancel := context.WithTimeout(ctx, setUp)
+		defer cancel()
+		var err error
+		c.Got, err = p.agent.Netcheck(ctx)
 		if err != nil {
 			c.Error = err.Error()
 		}
