@@ -210,6 +210,7 @@ func (n *Node) leave(ctx context.Context, m *membership) error {
 	n.mu.Lock()
 	delete(n.memberships, m.domain)
 	n.mu.Unlock()
+	n.networksChanged()
 	n.tunnels.RemoveIdentity(m.id())
 	n.ep.RemoveIdentity(m.id())
 	if err := n.reconsider(); err != nil {

@@ -246,6 +246,12 @@ func (m *membership) pingHomes(ctx context.Context) (lost bool) {
 	}
 	m.excuse(ctx, list)
 	m.node.pingedHomes(list)
+	again := false
+	defer func() {
+		if again {
+			m.node.networksChanged()
+		}
+	}()
 	m.homes.mu.Lock()
 	defer m.homes.mu.Unlock()
 	for _, h := range list {
@@ -256,9 +262,7 @@ func (m *membership) pingHomes(ctx context.Context) (lost bool) {
 					m.touch()
 				}
 				// Somebody can verify a mapping now; or the router has another address than before.
-				if old.rtt == 0 && h.rtt > 0 || old.seen.IsValid() && old.seen.Addr() != h.seen.Addr() {
-					m.node.recheckMappings()
-				}
+				again = again || old.rtt == 0 && h.rtt > 0 || old.seen.IsValid() && old.seen.Addr() != h.seen.Addr()
 				*old = h
 			}
 		}

@@ -122,6 +122,7 @@ func (m *membership) keeperLoop(ctx context.Context) {
 		if m.keeping.set(p, a) {
 			m.touch()
 			m.pingNow()
+			m.node.networksChanged() // a router's ports are for those who keep
 		}
 	}
 	t := time.NewTimer(0)

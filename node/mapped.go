@@ -77,17 +77,11 @@ func (n *Node) closeMapper() error {
 	return nil
 }
 
-// networksChanged has the routers of now asked.
+// networksChanged has the routers of now asked, and what they have opened looked after: where the networks have changed, where a
+// router seems to have, and where this node begins or ceases to be one that others are to reach.
 func (n *Node) networksChanged() {
 	if n.mapper != nil {
 		n.mapper.NetworkChanged()
-	}
-}
-
-// recheckMappings is for signs that a router may have restarted, and for the first super-node that can verify a mapping.
-func (n *Node) recheckMappings() {
-	if n.mapper != nil {
-		n.mapper.Recheck()
 	}
 }
 
@@ -98,10 +92,11 @@ func (n *Node) touchAll() {
 }
 
 // mappableGateways are those on whose other side the internet is, seen from a private address (IPv4), or from a public one
-// that a firewall may keep from being reached (IPv6).
+// that a firewall may keep from being reached (IPv6). There are none for a node that leaves bindings to others at its place:
+// a router has few to give.
 func (n *Node) mappableGateways() (l []portmap.Gateway) {
 	gs := n.gateways.Load()
-	if gs == nil {
+	if gs == nil || !slices.ContainsFunc(n.members(), (*membership).keeps) {
 		return nil
 	}
 	is, err := discovery.Interfaces()

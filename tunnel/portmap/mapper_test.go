@@ -23,7 +23,6 @@ const testPort = 7700
 type rig struct {
 	*Mapper
 	changes chan []Mapping
-	asked   chan Mapping
 }
 
 func believe(context.Context, Mapping) error { return nil }
