@@ -3,6 +3,7 @@
 package netlab
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -82,11 +83,12 @@ func (s stage) needsProxy(t *testing.T, a *mesh.Agent) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.Join(ctx, token); err == nil {
-			t.Errorf("enrolled with %v", env)
-		} else {
-			t.Logf("with %v: %v", env, err)
+		err = a.Join(ctx, token)
+		refused := (*mesh.CommandError)(nil)
+		if !errors.As(err, &refused) {
+			t.Fatalf("enrolled with %v: %v", env, err)
 		}
+		t.Logf("with %v: %s", env, refused.Stderr)
 	}
 }
 
