@@ -6,11 +6,12 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 ROUNDS   ?= 5
+NETLABFULL := ^(TestFaults|TestHTTPSOnly|TestMappedRoutes|TestDevicesByEveryRoute|TestFilmUnderLoss|TestTwinCustomers|TestIdleAgent)$$$$
 CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test race lint demo netlab netlab-full bench fuzz fuzz-quick storm cross staticcheck generate clean
+.PHONY: build test race lint demo demo-nat netlab netlab-full bench fuzz fuzz-quick storm cross staticcheck generate clean
 
 build: ## one static binary, bin/culvert
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/culvert
@@ -49,13 +50,20 @@ fuzz-quick: ## a few seconds each, for every commit
 storm: ## a million mutated datagrams at a live node
 	$(GO) test -count=1 -v -run '^TestStorm$$' ./node/nodetest -storm 1000000
 
-netlab: build ## real NATs, real devices, in network namespaces; needs root and .ci/run's packages
+# The demo between NATs wants no root: where there is one, it is run as somebody else.
+demo-nat: build ## the demo between real NATs, in network namespaces of its own; Linux, needs iproute2, nftables, miniupnpd
+	@if [ "$$(id -u)" = 0 ]; then d=$$(mktemp -d) && chmod 755 $$d && cp $(BIN) $$d/ && \
+	  setpriv --reuid=65534 --regid=65534 --clear-groups $$d/culvert demo --nat; s=$$?; rm -rf $$d; exit $$s; \
+	else ./$(BIN) demo --nat; fi
+
+netlab: build demo-nat ## real NATs, real devices, in network namespaces; needs root and .ci/run's packages
 	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 15m -p 1 -tags netlab ./bench/netlab/...
 	$(GO) test -count=1 -timeout 3m -tags netns ./discovery/...
 	$(GO) test -count=1 -timeout 3m -tags netns ./tunnel/portmap
 
-netlab-full: build ## every kind of site with every other, ROUNDS times; results in bench/results; up to an hour, as root
-	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 80m -tags netlab,netlabfull -run '^TestEveryPair$$' ./bench/netlab/matrix -rounds $(ROUNDS)
+netlab-full: build ## every kind of site with every other, ROUNDS times, then faults, devices and an idle agent at length; as root
+	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 60m -tags netlab,netlabfull -run '^TestEveryPair$$' ./bench/netlab/matrix -rounds $(ROUNDS)
+	CULVERT_NETLAB_FULL=1 CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 40m -tags netlab -run '$(NETLABFULL)' ./bench/netlab
 
 bench: build ## round trips and tunnel throughput beside plain UDP and TCP
 	$(GO) run ./bench -bin $(BIN)

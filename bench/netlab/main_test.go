@@ -27,6 +27,7 @@ var tools = map[string]string{
 	"snmpd":         "snmpd",
 	"snmpget":       "snmp",
 	"ffmpeg":        "ffmpeg",
+	"miniupnpd":     "miniupnpd-nftables",
 }
 
 // suite ends on Ctrl-C: every lab hangs from it, so each test then fails and

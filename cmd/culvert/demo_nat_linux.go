@@ -64,7 +64,6 @@ var errDemoInside = errors.New("the demo between NATs failed; see above")
 
 // demoNet is the demo's internet: a core, computers with public addresses, and three routers with a LAN each.
 type demoNet struct {
-	d     *demo
 	maps  bool // the office's router maps ports
 	procs []*demoProcess
 }

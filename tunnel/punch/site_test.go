@@ -246,10 +246,9 @@ func TestReasons(t *testing.T) {
 	lone := func(s Setup) error {
 		s.End = punchEnd(t, s.Requester)
 		m := New(epoch, s)
-		now, a := epoch, m.Step(epoch, Tick{})
+		a := m.Step(epoch, Tick{})
 		for !a.Done {
-			now = a.Next
-			a = m.Step(now, Tick{})
+			a = m.Step(a.Next, Tick{})
 		}
 		return a.Failed
 	}
