@@ -20,7 +20,7 @@ const (
 	watchEvery = time.Second
 	farEvery   = 30 * time.Second
 	deadEvery  = 15 * time.Second // one that was silent may be back
-	lookFirst  = 5 * time.Second  // three times as long after each reading, up to:
+	lookFirst  = 2 * time.Second  // three times as long after each reading, up to:
 	lookEvery  = 5 * time.Minute  // the list, like the announcements
 	lookFar    = 15 * time.Minute // for the silent, who hear the keepers anyway
 	lookAgain  = 30 * time.Second // after somebody died
@@ -135,8 +135,8 @@ func (m *Machine) take(now time.Time, ids []protocol.ID) {
 	if m.far() {
 		most = lookFar
 	}
+	m.look = now.Add(min(m.pause, most) + m.spare*time.Duration(m.pause/lookFirst))
 	m.pause = min(3*m.pause, most)
-	m.look = now.Add(m.pause + m.spare*10)
 	if m.keep && slices.ContainsFunc(m.lower, func(p *peer) bool { return p.dead }) {
 		m.look = now.Add(lookAgain + m.spare) // until the dead are off it, others step in whose IDs may be lower
 	}
