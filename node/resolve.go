@@ -257,7 +257,7 @@ func (r resolver) TunnelNodes(ctx context.Context, d tunnel.Device) ([]tunnel.Ta
 		asks = append(asks, dht.Target{Kind: dht.FindTunnelNodes, Key: protocol.NewID(m.domain, secrets.LocationKey(l)), Most: mostAnnounced})
 	}
 	type result struct {
-		targets []tunnel.Target
+		targets []announcedNode
 		err     error
 	}
 	results := make(chan result, len(asks))
@@ -269,7 +269,7 @@ func (r resolver) TunnelNodes(ctx context.Context, d tunnel.Device) ([]tunnel.Ta
 			return nil, errClosed
 		}
 	}
-	var all []tunnel.Target
+	var all []announcedNode
 	var failed error
 	for range asks {
 		res := <-results
@@ -277,7 +277,7 @@ func (r resolver) TunnelNodes(ctx context.Context, d tunnel.Device) ([]tunnel.Ta
 			failed = res.err
 		}
 		for _, t := range res.targets {
-			if !slices.ContainsFunc(all, func(o tunnel.Target) bool { return o.Node.ID == t.Node.ID }) {
+			if !slices.ContainsFunc(all, func(o announcedNode) bool { return o.Node.ID == t.Node.ID }) {
 				all = append(all, t)
 			}
 		}
@@ -285,9 +285,16 @@ func (r resolver) TunnelNodes(ctx context.Context, d tunnel.Device) ([]tunnel.Ta
 	if len(all) == 0 && failed != nil {
 		return nil, failed
 	}
-	// Who holds bindings can be asked from everywhere; the others only from their own LAN.
-	slices.SortStableFunc(all, func(a, b tunnel.Target) int { return cmp.Compare(min(len(b.Info.Homes), 1), min(len(a.Info.Homes), 1)) })
-	return all, nil
+	// Who holds bindings can be asked from everywhere, the others only from their own LAN; and of two keepers the one that has
+	// spoken last is the more likely to be there.
+	slices.SortStableFunc(all, func(a, b announcedNode) int {
+		return cmp.Or(cmp.Compare(min(len(b.Info.Homes), 1), min(len(a.Info.Homes), 1)), b.issued.Compare(a.issued))
+	})
+	targets := make([]tunnel.Target, len(all))
+	for i, f := range all {
+		targets[i] = f.Target
+	}
+	return targets, nil
 }
 
 // mostListing is how many places are looked up at once for a listing.
@@ -320,10 +327,16 @@ func (m *membership) tunnelNodesOf(ctx context.Context, devices []tunnel.Device)
 	return counts
 }
 
+// announcedNode is a tunnel-node with the time of its announcement.
+type announcedNode struct {
+	tunnel.Target
+	issued time.Time
+}
+
 // targets reads NodeInfo records and keeps the tunnel-nodes that are where the device is.
-func (m *membership) targets(ctx context.Context, s *protocol.DomainSecrets, a dht.Target, d tunnel.Device) ([]tunnel.Target, error) {
+func (m *membership) targets(ctx context.Context, s *protocol.DomainSecrets, a dht.Target, d tunnel.Device) ([]announcedNode, error) {
 	records, err := m.client.Lookup(ctx, a)
-	var out []tunnel.Target
+	var out []announcedNode
 	for _, r := range records {
 		if r.Tombstone || r.Owner == m.id() {
 			continue
@@ -342,7 +355,7 @@ func (m *membership) targets(ctx context.Context, s *protocol.DomainSecrets, a d
 		if err != nil {
 			continue
 		}
-		out = append(out, tunnel.Target{Node: cert, Info: info})
+		out = append(out, announcedNode{tunnel.Target{Node: cert, Info: info}, r.Issued})
 	}
 	return out, err
 }

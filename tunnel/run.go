@@ -52,8 +52,24 @@ func (m *Manager) raceFor(ctx context.Context, t *Tunnel, q quest) (Receipt, err
 		targets = m.usable(w, targets)
 		t.remember(known{w.device, targets})
 		m.counts.races.Add(1)
-		receipt, err := m.enterRace(ctx, began, w, q, self, targets)
-		if err == nil || !stale || about(err) {
+		rctx, news, stop := m.renew(ctx, w, targets)
+		notify := q
+		notify.better = func(p *path, r Receipt) {
+			news.won.Store(true)
+			q.better(p, r)
+		}
+		receipt, err := m.enterRace(rctx, began, w, notify, self, targets)
+		stop()
+		if err == nil || about(err) {
+			return receipt, verdictOn(err, receipt)
+		}
+		select {
+		case targets = <-news.fresh:
+			stale = false
+			continue
+		default:
+		}
+		if !stale {
 			return receipt, verdictOn(err, receipt)
 		}
 		select { // what was remembered did not help
