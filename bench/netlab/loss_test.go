@@ -54,6 +54,7 @@ func TestLoss(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("up by %s after %s, punched after %s", tunnel.Route, up.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+			tunnel.Route = "punched"
 			deliver(t, ctx, tunnel, raw, uint64(i), 512<<10)
 			if err := user.Close(ctx, tunnel); err != nil {
 				t.Error(err)
