@@ -83,6 +83,7 @@ type Manager struct {
 	wg      sync.WaitGroup
 	counts  counters
 	door    *gate.Gate
+	rests   punchRests
 
 	mu         sync.Mutex
 	closed     bool

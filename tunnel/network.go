@@ -17,6 +17,7 @@ var errMoved = errors.New("this machine has left the network that the link went 
 // at once, the others are asked whether they live; tunnels look for better ways, and those lately used for a way if they have
 // none left.
 func (m *Manager) NetworkChanged() {
+	m.rests.forget()
 	own := m.cfg.Locator.Own()
 	m.mu.Lock()
 	var links []*link.Link

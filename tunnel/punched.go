@@ -36,6 +36,9 @@ func (m *Manager) byPunch(ctx context.Context, w want, t Target, key linkKey) (*
 	if m.cfg.Puncher == nil {
 		return nil, errNoPunch
 	}
+	if m.rests.resting(time.Now(), t.Node.ID) {
+		return nil, errPunchRests
+	}
 	ctx, cancel := context.WithTimeout(ctx, punchFor)
 	defer cancel()
 	mine, nat, err := m.cfg.Puncher.Offer(ctx, key.local)
@@ -62,6 +65,7 @@ func (m *Manager) byPunch(ctx context.Context, w want, t Target, key linkKey) (*
 		Token: token, Request: hash, Requester: true, Local: key.local, Peer: t.Node.ID, Mine: mine, MyNAT: nat,
 		Theirs: m.sendable(answer.Candidates, near), TheirNAT: answer.Punch, Near: near,
 	})
+	m.rests.note(time.Now(), t.Node.ID, err)
 	if err != nil {
 		return nil, fmt.Errorf("meet by UDP: %w", err)
 	}
