@@ -24,7 +24,7 @@ const (
 	customer = "acme"
 	hosters  = "hosters" // the super-nodes' domain
 
-	superNodes = 2
+	superNodes = 3
 	// atOnce is how many agents are set up, or pairs are tried, side by side.
 	atOnce = 3
 	// setUp is how long one site may take to be of use.
