@@ -37,7 +37,7 @@ const (
 
 // Conf is every agent's config.toml: it notices soon that a NAT has forgotten
 // it, and drops links soon, so that each run races anew.
-const Conf = "keepalive = \"3s\"\n\n[timeouts]\nidle_link = \"5s\"\n"
+const Conf = "keepalive = \"3s\"\n\n[timeouts]\nidle_link = \"1s\"\n"
 
 // A World is the sites that the matrix needs, with a mesh running in it.
 type World struct {
