@@ -237,6 +237,20 @@ func (s *Server) rebuildMap(now time.Time) error {
 	return err
 }
 
+// Install makes a whole map current that was proven elsewhere and whose records have been applied. Records that have left it
+// may still be held, because their withdrawals have not come yet: the map cannot be told from what is held then.
+func (s *Server) Install(m *partition.Map) {
+	s.mapMu.Lock()
+	defer s.mapMu.Unlock()
+	if s.Map() != nil && m.Epoch() <= s.epoch() {
+		return
+	}
+	s.pmap.Store(m)
+	if s.cfg.OnMap != nil {
+		s.cfg.OnMap(m)
+	}
+}
+
 func (s *Server) commitContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), commitWait)
 }

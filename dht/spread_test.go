@@ -80,6 +80,30 @@ func TestMapArrivesInAnyOrder(t *testing.T) {
 	}
 }
 
+// Who learns a map as a reader is not told what was withdrawn before it: the records of an older map are in nobody's way.
+func TestMapLearntWhole(t *testing.T) {
+	f := newFabric(t)
+	var maps []uint64
+	nodes := []*storetest.Node{f.world.Node(100, "x"), f.world.Node(101, "y"), f.world.Node(102, "z")}
+	m := f.serve(nodes[0], dht.Config{Store: memstore.New(), OnMap: func(m *partition.Map) { maps = append(maps, m.Epoch()) }})
+	learn := func(epoch uint64, members ...*storetest.Node) {
+		pm, records, head := f.world.Map(epoch, members...)
+		if _, err := m.server.Apply(t.Context(), start, append(records, head)); err != nil {
+			t.Fatal(err)
+		}
+		m.server.Install(pm)
+	}
+	learn(1, nodes[1:]...)
+	learn(2, nodes[:2]...)
+	if got := m.server.Map(); got == nil || got.Epoch() != 2 || len(got.Members()) != 2 {
+		t.Fatalf("maps %v", maps)
+	}
+	old, _, _ := f.world.Map(1, nodes[1:]...)
+	if m.server.Install(old); m.server.Map().Epoch() != 2 || !slices.Equal(maps, []uint64{1, 2}) {
+		t.Errorf("an older map is taken: %v", maps)
+	}
+}
+
 func TestRevokedAreNotServed(t *testing.T) {
 	f := newFabric(t)
 	var told []uint64

@@ -109,6 +109,7 @@ func (n *Node) applyMap(m *partition.Map) {
 		if _, err := s.server.Apply(ctx, n.meshNow(), records); err != nil && ctx.Err() == nil {
 			n.log.Warn("map not stored", "error", err)
 		}
+		s.server.Install(m)
 		s.mapChanged()
 	})
 }

@@ -24,7 +24,7 @@ const (
 	customer = "acme"
 	hosters  = "hosters" // the super-nodes' domain
 
-	superNodes = 2
+	superNodes = 3
 	// atOnce is how many agents are set up, or pairs are tried, side by side.
 	atOnce = 3
 	// setUp is how long one site may take to be of use.
@@ -37,7 +37,7 @@ const (
 
 // Conf is every agent's config.toml: it notices soon that a NAT has forgotten
 // it, and drops links soon, so that each run races anew.
-const Conf = "keepalive = \"3s\"\n\n[timeouts]\nidle_link = \"5s\"\n"
+const Conf = "keepalive = \"3s\"\n\n[timeouts]\nidle_link = \"1s\"\n"
 
 // A World is the sites that the matrix needs, with a mesh running in it.
 type World struct {
