@@ -58,7 +58,7 @@ demo-nat: build ## the demo between real NATs, in network namespaces of its own;
 
 netlab: build demo-nat ## real NATs, real devices, in network namespaces; needs root and .ci/run's packages
 	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 15m -p 1 -tags netlab ./bench/netlab/...
-	$(GO) test -count=1 -timeout 3m -tags netns ./discovery/...
+	$(GO) test -count=1 -timeout 3m -tags netns ./discovery ./discovery/nat
 	$(GO) test -count=1 -timeout 3m -tags netns ./tunnel/portmap
 
 netlab-full: build ## every kind of site with every other, ROUNDS times, then faults, devices and an idle agent at length; as root
