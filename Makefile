@@ -38,9 +38,11 @@ cross:
 demo: build ## a whole mesh on this machine; ends by itself
 	./$(BIN) demo
 
+# The targets are read from the source: to ask every test binary for its own would link them all first.
 fuzz: ## every fuzz target for FUZZTIME each
-	@$(GO) list ./... | while read p; do \
-	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	@$(GO) list -f '{{.ImportPath}} {{.Dir}} {{join .TestGoFiles " "}} {{join .XTestGoFiles " "}}' ./... | while read p d files; do \
+	  [ -n "$$files" ] || continue; \
+	  for f in $$(cd $$d && sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$files); do \
 	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$p || exit 1; \
 	  done; done
 

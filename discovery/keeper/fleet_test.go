@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	locations   = 20
 	perLocation = 50
 	supers      = 3
 	homes       = 2

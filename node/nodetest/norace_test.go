@@ -2,5 +2,10 @@
 
 package nodetest
 
-// manyDomains is in how many domains one daemon must be able to be.
-const manyDomains = 100
+const (
+	// manyDomains is in how many domains one daemon must be able to be.
+	manyDomains = 100
+	// manyStores is how many stores are acknowledged while a super-node is killed manyKills times.
+	manyStores = 10_000
+	manyKills  = 20
+)

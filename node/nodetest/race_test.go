@@ -2,5 +2,10 @@
 
 package nodetest
 
-// Under the race detector ciphers are ten times slower: fewer domains show the same races in the same time.
-const manyDomains = 20
+// Under the race detector ciphers are ten times slower: fewer domains, and fewer kills with fewer stores between them, show the
+// same races in the same time.
+const (
+	manyDomains = 20
+	manyKills   = 5
+	manyStores  = 2_500
+)

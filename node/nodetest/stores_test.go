@@ -17,8 +17,8 @@ func TestKilledDuringStores(t *testing.T) {
 	t.Parallel()
 	const (
 		writers = 80
-		kills   = 20
-		stores  = 10_000
+		kills   = manyKills
+		stores  = manyStores
 	)
 	m := newMesh(t, "acme")
 	super := m.superProcess("super", "acme")

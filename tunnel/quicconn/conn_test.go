@@ -226,6 +226,11 @@ func TestRebinding(t *testing.T) {
 	f := newFar(t, b.addr())
 	from, to := connectBy(t, a, b, f.addr(), f.seen())
 	before := to.Remote()
+	// Not before a knows that its handshake is confirmed (RFC 9000, section 9), which b says ahead of everything else.
+	_, err := to.Write([]byte("well"))
+	check(t, err)
+	_, err = io.ReadFull(from, make([]byte, 4))
+	check(t, err)
 	f.rebind()
 	out, in := pair(t, from, to)
 	data := noise(4 << 20)

@@ -16,7 +16,8 @@
 // Closing a further stream delivers what was written to it; where a write is still under way the stream is reset instead.
 // Closing the first stream ends the connection: what was written is given lingerFor to arrive, and the other side's own
 // closing ends the wait. Close itself does not wait. A connection that ends takes all its streams with it, with an error: the
-// streams' users end their directions by their own signs, never by the mere end of a stream.
+// streams' users end their directions by their own signs, never by the mere end of a stream. The dialler's NAT may give it another
+// port later on; where it does so within the handshake's last round trip the connection is stuck, and the link's watch ends it.
 //
 // # Numbers
 //
