@@ -20,8 +20,13 @@ import (
 // bareNode is a node that is in no domain and talks to nobody.
 func bareNode(t *testing.T, dir string, now func() time.Time) *Node {
 	t.Helper()
+	return bareNodeAt(t, "127.0.0.1:0", dir, now)
+}
+
+func bareNodeAt(t *testing.T, listen, dir string, now func() time.Time) *Node {
+	t.Helper()
 	c := config.Default()
-	c.Listen, c.ListenSet = "127.0.0.1:0", true
+	c.Listen, c.ListenSet, c.PortMap = listen, true, false
 	n, err := New(t.Context(), Config{Dir: dir, Settings: c, Log: slog.New(slog.DiscardHandler), Now: now})
 	if err != nil {
 		t.Fatal(err)

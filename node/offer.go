@@ -10,6 +10,7 @@ import (
 
 // offerUDP is this node's part of a meeting by UDP: what the router has opened, where its socket is seen from outside, its own
 // addresses; and what is known of its NAT, at first by its homes alone. Where ports follow each other it asks for the last one.
+// An outside host on which witnesses do not agree is not offered: who is there would be sent packets on a liar's word.
 func (n *Node) offerUDP(ctx context.Context, m *membership) ([]protocol.Candidate, protocol.Punch) {
 	l, hint := n.udpCandidates(), n.natHint()
 	var seen, own []netip.AddrPort
@@ -23,15 +24,6 @@ func (n *Node) offerUDP(ctx context.Context, m *membership) ([]protocol.Candidat
 	}
 	if hint.Mapping == protocol.MappingUnknown {
 		hint.Mapping = mappingOf(seen, own)
-	}
-	if !slices.ContainsFunc(l, func(c protocol.Candidate) bool { return n.isPublic(c.Addr.Addr()) }) {
-		// Witnesses that do not agree on a port, or one alone, still tell where to look for it.
-		for _, a := range seen {
-			if n.isPublic(a.Addr()) {
-				l = append([]protocol.Candidate{seenCandidate(a)}, l...)
-				break
-			}
-		}
 	}
 	if hint.Mapping == protocol.MappingSequential {
 		if a, ok := n.nextMapping(ctx); ok {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -23,6 +24,13 @@ const punchFor = 12 * time.Second
 
 // offerFor bounds what an answer waits for; the requester asks again by another way after less than a second.
 const offerFor = 600 * time.Millisecond
+
+const (
+	// peerMeetings are the meetings that one requester, domainMeetings those that one domain may have at a time: each sends some
+	// thousand packets to where the requester says that he is. A user needs one, and another while an earlier one ends.
+	peerMeetings   = 3
+	domainMeetings = 32
+)
 
 // meetingKey names a meeting by UDP at the tunnel side. A request that is sent again, by way of another super-node, bears the
 // same token, and has no second meeting.
@@ -112,11 +120,15 @@ func (m *Manager) closePath(path UDPPath, conn *quicconn.Conn) {
 const mostPunched = 4
 
 // sendable are the addresses of a peer to which this node may send: public ones, and private ones of a shared location or of
-// this machine's own links.
+// this machine's own links. Never one that all of a link hear.
 func (m *Manager) sendable(c []protocol.Candidate, near bool) []protocol.Candidate {
+	own := m.cfg.Locator.Own()
+	everybody := func(a netip.Addr) bool {
+		return slices.ContainsFunc(own, func(p netip.Prefix) bool { return edge(a, p.Masked()) })
+	}
 	return slices.DeleteFunc(slices.Clone(c[:min(len(c), mostPunched)]), func(c protocol.Candidate) bool {
 		a := c.Addr.AddrPort
-		return c.Protocol != protocol.UDP || !a.IsValid() || a.Port() == 0 ||
+		return c.Protocol != protocol.UDP || !a.IsValid() || a.Port() == 0 || everybody(a.Addr()) ||
 			!m.cfg.Public(a.Addr()) && !(dialable(a.Addr()) && (near || m.cfg.Locator.OnLink(a.Addr())))
 	})
 }
@@ -126,30 +138,34 @@ func (m *Manager) offerPunch(ctx context.Context, me *member, peer protocol.ID, 
 	if !req.Punch.Wanted || m.cfg.Puncher == nil || req.Token.IsZero() || !allowed(m.cfg.Routes, Punched) {
 		return
 	}
+	meeting := meetingKey{peer, req.Token}
+	met, room := m.takeMeeting(meeting)
+	if !room {
+		m.counts.introductionsFailed.Add(1)
+		return
+	}
+	over := func() {
+		m.mu.Lock()
+		delete(m.meetings, meeting)
+		m.mu.Unlock()
+	}
 	ctx, cancel := context.WithTimeout(ctx, offerFor)
 	defer cancel()
 	mine, nat, err := m.cfg.Puncher.Offer(ctx, me.Node.ID)
 	if err != nil || !nat.Wanted || len(mine) == 0 {
+		if !met {
+			over()
+		}
 		return
 	}
 	mine = mine[:min(len(mine), mostPunched)]
 	answer.Candidates, answer.Punch = mine, nat
-	meeting := meetingKey{peer, req.Token}
-	m.mu.Lock()
-	_, met := m.meetings[meeting]
-	m.meetings[meeting] = struct{}{}
-	m.mu.Unlock()
 	if met {
 		return
 	}
 	x := Meeting{
 		Token: req.Token, Request: hash, Local: me.Node.ID, Peer: peer, Mine: mine, MyNAT: nat,
 		Theirs: m.sendable(req.Candidates, false), TheirNAT: req.Punch,
-	}
-	over := func() {
-		m.mu.Lock()
-		delete(m.meetings, meeting)
-		m.mu.Unlock()
 	}
 	started := m.introduce(peer, func(ctx context.Context) error {
 		defer over()
@@ -158,6 +174,29 @@ func (m *Manager) offerPunch(ctx context.Context, me *member, peer protocol.ID, 
 	if !started {
 		over()
 	}
+}
+
+// takeMeeting takes a place for a meeting; met: it has one already.
+func (m *Manager) takeMeeting(k meetingKey) (met, room bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, met := m.meetings[k]; met {
+		return true, true
+	}
+	ofPeer, ofDomain := 0, 0
+	for o := range m.meetings {
+		if o.peer == k.peer {
+			ofPeer++
+		}
+		if o.peer.Domain() == k.peer.Domain() {
+			ofDomain++
+		}
+	}
+	if ofPeer >= peerMeetings || ofDomain >= domainMeetings {
+		return false, false
+	}
+	m.meetings[k] = struct{}{}
+	return false, true
 }
 
 // meetByUDP meets the requester and takes its link.

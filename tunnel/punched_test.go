@@ -164,6 +164,57 @@ func TestOneMeetingPerToken(t *testing.T) {
 	}
 }
 
+// A requester has few meetings at a time, whatever it asks for, and a domain half of what there is.
+func TestFewMeetingsOfAPeer(t *testing.T) {
+	w, user, node := behindNATs(t)
+	other := w.agent(testDomain, 3, prefixes("192.168.2.20/24"), punching("203.0.113.3:7700"))
+	d := w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
+	ask := func(a *agent, token byte) protocol.TunnelOpened {
+		t.Helper()
+		c, punch, err := a.puncher.Offer(context.Background(), a.node.ID)
+		check(t, err)
+		opened, _, err := a.Request(context.Background(), a.node.ID, Target{Node: node.node}, protocol.TunnelRequest{
+			Device: d.ID, Port: 9100, Protocol: protocol.TCP, Token: protocol.Hash{token}, Candidates: c, Punch: punch,
+		})
+		check(t, err)
+		if opened.Status != protocol.StatusOK {
+			t.Fatalf("answer %+v", opened)
+		}
+		return opened
+	}
+	const many = 20 // the requester never comes, so each meeting waits
+	wanted := 0
+	for i := range byte(many) {
+		if ask(user, i+1).Punch.Wanted {
+			wanted++
+		}
+	}
+	if wanted != peerMeetings {
+		t.Errorf("%d meetings at a time with one peer, not %d", wanted, peerMeetings)
+	}
+	if !ask(user, 1).Punch.Wanted {
+		t.Error("a meeting under way was refused its answer")
+	}
+	if !ask(other, 1).Punch.Wanted {
+		t.Error("somebody else found no place")
+	}
+	node.Close()
+	node.mu.Lock()
+	if n := len(node.meetings); n != 0 {
+		t.Errorf("%d meetings are remembered", n)
+	}
+	node.mu.Unlock()
+	for i := range byte(2 * domainMeetings) {
+		_, room := node.takeMeeting(meetingKey{protocol.NewID(testDomain, protocol.Hash{i}), protocol.Hash{i}})
+		if room != (i < domainMeetings) {
+			t.Fatalf("the %d. of a domain: %t", i+1, room)
+		}
+	}
+	if _, room := node.takeMeeting(meetingKey{protocol.NewID(testDomain+1, protocol.Hash{1}), protocol.Hash{1}}); !room {
+		t.Error("another domain found no place")
+	}
+}
+
 // Whom a tunnel-node sends to: nobody's private addresses but those on its own links.
 func TestPunchSendsToPublicOnly(t *testing.T) {
 	_, _, node := behindNATs(t)
@@ -173,7 +224,7 @@ func TestPunchSendsToPublicOnly(t *testing.T) {
 	for a, want := range map[string]bool{
 		"203.0.113.9:7700": true, "192.168.7.99:7700": true, "192.168.1.20:7700": false, "10.0.0.1:53": false,
 		"127.0.0.1:7700": false, "169.254.169.254:80": false, "224.0.0.251:5353": false, "203.0.113.9:0": false,
-		"[fe80::1]:7700": false, "[::ffff:127.0.0.1]:7700": false, "0.0.0.0:7700": false,
+		"192.168.7.255:7700": false, "192.168.7.0:7700": false, "[fe80::1]:7700": false, "[::ffff:127.0.0.1]:7700": false, "0.0.0.0:7700": false,
 	} {
 		if got := len(node.sendable([]protocol.Candidate{udp(a)}, false)) == 1; got != want {
 			t.Errorf("%s: sent to: %t", a, got)

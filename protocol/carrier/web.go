@@ -6,12 +6,18 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 )
 
-// webHeader is how long a client may take to say what it wants.
-const webHeader = 5 * time.Second
+const (
+	// webHeader is how long a client may take to say what it wants.
+	webHeader = 5 * time.Second
+	// webMost may do so at a time, and webPerSource from one address or IPv6 /64: a site's proxy is one.
+	webMost      = 1024
+	webPerSource = 128
+)
 
 // Web serves streams to those whom only HTTPS or HTTP reaches: at port 443 TLS by ALPN and WebSockets, at port 80
 // WebSockets. To everybody else it is a web server that has nothing.
@@ -26,14 +32,24 @@ type Web struct {
 	mu      sync.Mutex
 	closed  bool
 	streams []*Streams
+	asking  map[net.Conn]netip.Addr // at the HTTP server, by their source
+	sources map[netip.Addr]int
 }
 
 // NewWeb makes a Web without listeners; Close it.
 func NewWeb(s Services) *Web {
-	w := &Web{services: s, given: make(chan net.Conn), stop: make(chan struct{})}
+	w := &Web{
+		services: s, given: make(chan net.Conn), stop: make(chan struct{}),
+		asking: make(map[net.Conn]netip.Addr), sources: make(map[netip.Addr]int),
+	}
 	w.server = &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: webHeader, ReadTimeout: webHeader, WriteTimeout: webHeader, MaxHeaderBytes: maxHeader,
 		ErrorLog: log.New(io.Discard, "", 0), // strangers' broken requests are no news
+		ConnState: func(c net.Conn, s http.ConnState) {
+			if s == http.StateHijacked || s == http.StateClosed {
+				w.leave(c)
+			}
+		},
 	}
 	w.server.SetKeepAlivesEnabled(false)
 	w.wg.Go(func() { _ = w.server.Serve(given{w}) })
@@ -78,12 +94,43 @@ func (w *Web) serve(l *net.TCPListener, cfg StreamConfig) error {
 	return nil
 }
 
-// give hands a connection to the HTTP server.
+// give hands a connection to the HTTP server, where there is room.
 func (w *Web) give(c net.Conn) {
+	if !w.enter(c) {
+		_ = breakOff(c)
+		return
+	}
 	select {
 	case w.given <- c:
 	case <-w.stop:
+		w.leave(c)
 		_ = c.Close()
+	}
+}
+
+func (w *Web) enter(c net.Conn) bool {
+	from := sourceOf(c.RemoteAddr())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.asking) >= webMost || w.sources[from] >= webPerSource {
+		return false
+	}
+	w.asking[c] = from
+	w.sources[from]++
+	return true
+}
+
+// leave is for one that has ended or become a stream, which others count.
+func (w *Web) leave(c net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	from, ok := w.asking[c]
+	if !ok {
+		return
+	}
+	delete(w.asking, c)
+	if w.sources[from]--; w.sources[from] == 0 {
+		delete(w.sources, from)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -285,6 +287,31 @@ func TestStrangers(t *testing.T) {
 	if _, err := b.Dial(patience(t), a.addr(), link.ClientTLS(&b.cert, a.peer)); err == nil {
 		t.Error("dialled after Close")
 	}
+}
+
+// An admitted peer that begins handshake after handshake is soon refused before anything is computed for it.
+func TestHandshakesAreFew(t *testing.T) {
+	a, b := newNode(t, 1), newNode(t, 2)
+	var greeted atomic.Int32
+	conf := &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		greeted.Add(1)
+		return nil, errors.New("not this one")
+	}}
+	ctx, cancel := context.WithCancel(patience(t))
+	var waits sync.WaitGroup
+	waits.Go(func() { _, _ = b.AcceptFrom(ctx, a.addr(), conf) })
+	b.expects(a.addr())()
+	for range 3 * mostTries {
+		if _, err := a.Dial(patience(t), b.addr(), link.ClientTLS(&a.cert, b.peer)); err == nil {
+			t.Fatal("let in")
+		}
+	}
+	cancel()
+	waits.Wait()
+	if n := greeted.Load(); n != mostTries {
+		t.Errorf("%d handshakes of %d were looked at", n, 3*mostTries)
+	}
+	connect(t, a, b) // somebody waits anew
 }
 
 // A connection works on while random bytes, and mangled ones of its own, come in from everywhere.

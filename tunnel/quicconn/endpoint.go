@@ -54,9 +54,14 @@ type Endpoint struct {
 
 // expectation is somebody who waits for a connection from one address.
 type expectation struct {
-	tls *tls.Config
-	got chan *quic.Conn // takes one
+	tls   *tls.Config
+	got   chan *quic.Conn // takes one
+	tries int             // handshakes that were begun for it
 }
+
+// mostTries is how many handshakes may be begun for one who waits: more than a dialler needs who loses packets, and few enough
+// that neither the peer nor who forges its address has this node do the work of a handshake over and over.
+const mostTries = 16
 
 // New starts an endpoint on s, which stays the caller's: it is read until Close.
 func New(s Socket) (*Endpoint, error) {
@@ -64,7 +69,9 @@ func New(s Socket) (*Endpoint, error) {
 	e.transport = &quic.Transport{Conn: s, ConnectionIDGenerator: minter{s}, DisableVersionNegotiationPackets: true}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	var err error
-	e.listener, err = e.transport.Listen(&tls.Config{GetConfigForClient: e.greeted, MinVersion: tls.VersionTLS13}, transportConfig(mostStreams))
+	conf := transportConfig(mostStreams)
+	conf.GetConfigForClient = e.begun
+	e.listener, err = e.transport.Listen(&tls.Config{GetConfigForClient: e.greeted, MinVersion: tls.VersionTLS13}, conf)
 	if err != nil {
 		e.cancel()
 		return nil, fmt.Errorf("quicconn: %w", err)
@@ -152,6 +159,20 @@ func (e *Endpoint) dropLocked(addr netip.AddrPort, x *expectation) {
 	if e.expected[addr] = l; len(l) == 0 {
 		delete(e.expected, addr)
 	}
+}
+
+// begun is asked before anything is computed for a connection that starts.
+func (e *Endpoint) begun(c *quic.ClientInfo) (*quic.Config, error) {
+	addr := addrPort(c.RemoteAddr)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, x := range e.expected[addr] {
+		if x.tries < mostTries {
+			x.tries++
+			return transportConfig(mostStreams), nil
+		}
+	}
+	return nil, ErrUnexpected
 }
 
 // greeted gives a client's first message a certificate, if somebody waits for that client.
