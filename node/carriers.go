@@ -42,6 +42,7 @@ type choice struct {
 	events      chan carrier.ChooserEvent
 	last        atomic.Pointer[carrier.Way] // by which the last stream of messages came up
 	https, http bool                        // this node is at ports 443 and 80
+	web         []string                    // the addresses at which it listens for them
 }
 
 // CarrierState is how messages travel now.

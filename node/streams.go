@@ -81,6 +81,7 @@ func (n *Node) openWeb(host string) error {
 			return false
 		}
 		took = true
+		n.choice.web = append(n.choice.web, l.Addr().String())
 		return true
 	}
 	n.choice.https = take(s.ListenHTTPS, "443", web.ServeTLS)

@@ -68,6 +68,7 @@ func readJoined(dir, domainName, name string) (client.Membership, error) {
 	m := client.Membership{
 		Domain: domainName, DomainID: cert.Owner.Domain().String(), NodeID: cert.Owner.String(), Name: name,
 		Groups: v.Groups, State: "active", Expires: cert.Expires.UTC(), Operator: f.HTTPS, SuperNodes: []client.SuperNode{},
+		Keeper: true, // until its agent knows of others at the location
 	}
 	if m.Groups == nil {
 		m.Groups = []string{}
