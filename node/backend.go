@@ -158,11 +158,11 @@ func (b backend) chosen(domain string) ([]*membership, error) {
 			return []*membership{m}, nil
 		}
 	}
-	return nil, localapi.Errorf(localapi.NotEnrolled, "see `culvert status` for the domains it is in", "this node is not in domain %q", domain)
+	return nil, localapi.Errorf(localapi.NotEnrolled, "see `culvert status` for the domains it is in", "this agent is not in domain %q", domain)
 }
 
 func notEnrolled() error {
-	return localapi.Errorf(localapi.NotEnrolled, "get a join token from your operator and run: culvert join TOKEN", "this node is in no domain yet")
+	return localapi.Errorf(localapi.NotEnrolled, "get a join token from your operator and run: culvert join TOKEN", "this agent is in no domain yet")
 }
 
 // Tunnels implements localapi.Backend.
@@ -219,7 +219,7 @@ func (b backend) Open(ctx context.Context, r localapi.OpenRequest) (localapi.Tun
 	}
 	t, err := b.n.openTunnel(ctx, q)
 	if err != nil {
-		return localapi.Tunnel{}, explain(err)
+		return localapi.Tunnel{}, explainOpen(err, r.Route)
 	}
 	out := b.tunnelOf(t.Info())
 	b.n.events.Publish(localapi.Event{Type: localapi.TunnelUp, Time: b.n.now(), Domain: out.Domain, Device: out.Device, DeviceID: out.DeviceID, Tunnel: &out})
@@ -326,7 +326,7 @@ func (b backend) Leave(ctx context.Context, r localapi.LeaveRequest) error {
 		return err
 	}
 	if len(ms) != 1 {
-		return localapi.Errorf(localapi.Ambiguous, "name one with --domain", "this node is in %d domains", len(ms))
+		return localapi.Errorf(localapi.Ambiguous, "name one with --domain", "this agent is in %d domains", len(ms))
 	}
 	return b.n.leave(ctx, ms[0])
 }

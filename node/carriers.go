@@ -85,6 +85,9 @@ func (n *Node) openCarriers() error {
 	if err != nil {
 		return err
 	}
+	if v := proxies.Unused(); v != "" {
+		n.log.Warn("this is no HTTP proxy, so it is not used: write it as http://USER:PASSWORD@HOST:PORT", "variable", v)
+	}
 	n.choice.events = make(chan carrier.ChooserEvent, 16)
 	n.choice.dialer = carrier.Dialer{Dial: x.Dial, Proxies: proxies}
 	return nil
