@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,42 +54,6 @@ func (n *Node) served(ctx context.Context, err error) {
 	if err != nil && ctx.Err() == nil {
 		n.tasks.fail(fmt.Errorf("local API: %w", err))
 	}
-}
-
-// Status implements localapi.Backend.
-func (b backend) Status(context.Context) (localapi.Status, error) {
-	n := b.n
-	s := localapi.Status{
-		Version: n.cfg.Version, PID: os.Getpid(), Started: n.started, Listen: []string{n.bound().String()},
-		Roles: n.roles(), Memberships: []localapi.Membership{}, Tunnels: len(n.tunnels.Tunnels()), SOCKS: n.socksAddr(),
-	}
-	for _, f := range n.tunnels.Served() {
-		if f.Open > 0 {
-			s.Tunnels++
-		}
-	}
-	for _, m := range n.members() {
-		s.Memberships = append(s.Memberships, b.membership(m))
-	}
-	slices.SortFunc(s.Memberships, func(a, b localapi.Membership) int { return strings.Compare(a.Domain, b.Domain) })
-	return s, nil
-}
-
-func (b backend) membership(m *membership) localapi.Membership {
-	m.mu.Lock()
-	f, cert := m.file, m.cert
-	m.mu.Unlock()
-	out := localapi.Membership{
-		Domain: f.DomainName, DomainID: m.domain.String(), NodeID: cert.ID.String(), Name: f.Name,
-		Groups: append([]string{}, cert.Groups...), State: m.state(b.n.meshNow()), Expires: cert.Expires, Operator: f.HTTPS,
-		SuperNodes: []localapi.SuperNode{},
-	}
-	for _, h := range m.homes.snapshot() {
-		out.SuperNodes = append(out.SuperNodes, localapi.SuperNode{
-			ID: h.peer.ID.String(), Address: h.peer.Addr.String(), Milliseconds: milliseconds(h.rtt),
-		})
-	}
-	return out
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -195,11 +158,11 @@ func (b backend) chosen(domain string) ([]*membership, error) {
 			return []*membership{m}, nil
 		}
 	}
-	return nil, localapi.Errorf(localapi.NotEnrolled, "see `culvert status` for the domains it is in", "this node is not in domain %q", domain)
+	return nil, localapi.Errorf(localapi.NotEnrolled, "see `culvert status` for the domains it is in", "this agent is not in domain %q", domain)
 }
 
 func notEnrolled() error {
-	return localapi.Errorf(localapi.NotEnrolled, "get a join token from your operator and run: culvert join TOKEN", "this node is in no domain yet")
+	return localapi.Errorf(localapi.NotEnrolled, "get a join token from your operator and run: culvert join TOKEN", "this agent is in no domain yet")
 }
 
 // Tunnels implements localapi.Backend.
@@ -256,7 +219,7 @@ func (b backend) Open(ctx context.Context, r localapi.OpenRequest) (localapi.Tun
 	}
 	t, err := b.n.openTunnel(ctx, q)
 	if err != nil {
-		return localapi.Tunnel{}, explain(err)
+		return localapi.Tunnel{}, explainOpen(err, r.Route)
 	}
 	out := b.tunnelOf(t.Info())
 	b.n.events.Publish(localapi.Event{Type: localapi.TunnelUp, Time: b.n.now(), Domain: out.Domain, Device: out.Device, DeviceID: out.DeviceID, Tunnel: &out})
@@ -363,7 +326,7 @@ func (b backend) Leave(ctx context.Context, r localapi.LeaveRequest) error {
 		return err
 	}
 	if len(ms) != 1 {
-		return localapi.Errorf(localapi.Ambiguous, "name one with --domain", "this node is in %d domains", len(ms))
+		return localapi.Errorf(localapi.Ambiguous, "name one with --domain", "this agent is in %d domains", len(ms))
 	}
 	return b.n.leave(ctx, ms[0])
 }

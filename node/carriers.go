@@ -42,6 +42,7 @@ type choice struct {
 	events      chan carrier.ChooserEvent
 	last        atomic.Pointer[carrier.Way] // by which the last stream of messages came up
 	https, http bool                        // this node is at ports 443 and 80
+	web         []string                    // the addresses at which it listens for them
 }
 
 // CarrierState is how messages travel now.
@@ -83,6 +84,9 @@ func (n *Node) openCarriers() error {
 	proxies, err := carrier.NewProxies(n.cfg.Settings.Proxy, x.Getenv, func(a netip.Addr) bool { return !n.isPublic(a) })
 	if err != nil {
 		return err
+	}
+	if v := proxies.Unused(); v != "" {
+		n.log.Warn("this is no HTTP proxy, so it is not used: write it as http://USER:PASSWORD@HOST:PORT", "variable", v)
 	}
 	n.choice.events = make(chan carrier.ChooserEvent, 16)
 	n.choice.dialer = carrier.Dialer{Dial: x.Dial, Proxies: proxies}

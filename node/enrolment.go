@@ -17,7 +17,7 @@ import (
 )
 
 // ErrMember means that the node is in the domain already.
-var ErrMember = errors.New("this node is a member of the domain already")
+var ErrMember = errors.New("this agent is a member of the domain already")
 
 // Enrol joins the domain that a token names and writes memberships/DOMAIN under dir. It needs no daemon.
 func Enrol(ctx context.Context, dir, token, name string, now func() time.Time) (domain protocol.Domain, domainName string, err error) {
@@ -250,7 +250,7 @@ func Leave(dir, domain string) (name string, err error) {
 		}
 	}
 	if domain == "" {
-		return "", fmt.Errorf("this node is in %d domains; name one with --domain", len(dirs))
+		return "", fmt.Errorf("this agent is in %d domains; name one with --domain", len(dirs))
 	}
 	return "", fmt.Errorf("%w: it is not in domain %q", ErrNotEnrolled, domain)
 }

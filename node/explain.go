@@ -9,6 +9,14 @@ import (
 	"culvert/tunnel"
 )
 
+// explainOpen is explain for a tunnel that was to take one route only, if route names it.
+func explainOpen(err error, route string) error {
+	if route != "" && errors.Is(err, tunnel.ErrNoRoute) {
+		return localapi.Errorf(localapi.RouteFailed, "another route may work: open it without --route; `culvert netcheck` here and there says which to expect", "%v", err)
+	}
+	return explain(err)
+}
+
 // explain gives an error the code that programs tell it by, and people what to do.
 func explain(err error) error {
 	var e *localapi.Error

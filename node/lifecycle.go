@@ -86,7 +86,7 @@ func (n *Node) startMemberships() {
 		m.start()
 	}
 	if len(l) == 0 && n.cfg.Extension == nil {
-		n.log.Info("this node is in no domain yet; run: culvert join TOKEN")
+		n.log.Info("this agent is in no domain yet; run: culvert join TOKEN")
 	}
 }
 

@@ -6,9 +6,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"culvert/discovery"
@@ -226,12 +228,24 @@ func addMapped(l []protocol.Candidate, mappings []portmap.Mapping) []protocol.Ca
 	return l[:min(len(l), protocol.MaxCandidates)]
 }
 
+// plainReason is an error without the addresses and system calls that it came from.
+func plainReason(err error) string {
+	var (
+		op    *net.OpError
+		errno syscall.Errno
+	)
+	if errors.As(err, &op) && errors.As(op.Err, &errno) {
+		return strings.ReplaceAll(err.Error(), op.Error(), errno.Error())
+	}
+	return err.Error()
+}
+
 // portMappings is what came of each protocol at each router, for people.
 func (n *Node) portMappings() (l []localapi.PortMapping) {
 	for _, s := range n.PortStatus() {
 		p := localapi.PortMapping{Protocol: strings.ReplaceAll(s.Protocol, "-", "_"), Transport: protocol.TCP.String(), State: portFailed}
 		if s.Err != nil {
-			p.Reason = s.Err.Error()
+			p.Reason = plainReason(s.Err)
 		}
 		if s.External.IsValid() && !s.External.IsUnspecified() {
 			p.External = netip.AddrPortFrom(s.External, n.bound().Port()).String()

@@ -32,7 +32,7 @@ import (
 
 var (
 	// ErrNotEnrolled means that the node is in no domain.
-	ErrNotEnrolled = errors.New("this node is not enrolled; run: culvert join TOKEN")
+	ErrNotEnrolled = errors.New("this agent is not enrolled; run: culvert join TOKEN")
 	errClosed      = errors.New("the node is stopping")
 )
 

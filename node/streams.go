@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -77,10 +79,15 @@ func (n *Node) openWeb(host string) error {
 			err = serve(l.(*net.TCPListener))
 		}
 		if err != nil {
-			n.log.Info("not there for networks that let only web ports out", "listen", address, "error", err)
+			remedy := "another program may have it; set listen_https and listen_http"
+			if errors.Is(err, fs.ErrPermission) {
+				remedy = "sysctl net.ipv4.ip_unprivileged_port_start=80, or the capability CAP_NET_BIND_SERVICE"
+			}
+			n.log.Info("not there for networks that let only web ports out", "listen", address, "error", err, "remedy", remedy)
 			return false
 		}
 		took = true
+		n.choice.web = append(n.choice.web, l.Addr().String())
 		return true
 	}
 	n.choice.https = take(s.ListenHTTPS, "443", web.ServeTLS)

@@ -119,7 +119,7 @@ func (n *Node) consents(m *membership, alone bool) []tunnel.Consent {
 			continue
 		}
 		if _, err := protocol.ParseID(name); err != nil && !qualified && !alone {
-			n.log.Warn("consent is not given: this node is in several domains, so write NAME@DOMAIN", "device", c.Device)
+			n.log.Warn("consent is not given: this agent is in several domains, so write NAME@DOMAIN", "device", c.Device)
 			continue
 		}
 		t := tunnel.Consent{Device: name, Groups: c.Groups}

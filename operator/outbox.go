@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -138,6 +139,9 @@ func (o *Operator) pushPass(ctx context.Context, mesh Mesh) (left int64) {
 	return failed.Load()
 }
 
+// errFewConfirmed is why a record stays in the outbox where nothing failed outright.
+var errFewConfirmed = errors.New("too few super-nodes have it; they are asked again")
+
 // confirmations is W: how many members must have a record before it leaves the outbox.
 func (o *Operator) confirmations(ctx context.Context) (n int, err error) {
 	err = o.db.View(ctx, func(tx *sqlite.Tx) error {
@@ -154,6 +158,9 @@ func (o *Operator) push(ctx context.Context, mesh Mesh, r registry.Record, need 
 	confirmed, err := mesh.Publish(pctx, r.Raw)
 	if confirmed < need {
 		if ctx.Err() == nil {
+			if err == nil {
+				err = errFewConfirmed
+			}
 			o.log.Warn("record not confirmed yet", "table", r.Table.String(), "owner", r.Owner.Short(), "confirmed", confirmed, "wanted", need, "error", err)
 		}
 		return false

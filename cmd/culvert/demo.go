@@ -29,7 +29,8 @@ func newDemoCmd() *cobra.Command {
 		Long: "demo starts an operator-node, two super-nodes, a tunnel-node, a user-node and a node of another company as\n" +
 			"processes of their own, on free ports of 127.0.0.1, and sends a print job through a tunnel, first by the best\n" +
 			"route and then relayed. Nothing is left behind. With --device it reaches your own device, from this machine.\n" +
-			"With --nat the nodes stand behind real NATs instead, in network namespaces of their own (Linux; needs no root).",
+			"With --nat the nodes stand behind real NATs instead, in network namespaces of their own. That wants Linux,\n" +
+			"iproute2, nftables and, for a router that opens ports, miniupnpd; no root.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// Also where the terminal is closed, or the reader of a pipe is gone: the nodes are not to outlive the demo.

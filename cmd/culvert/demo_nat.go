@@ -75,9 +75,15 @@ func (d *demo) natStory(ctx context.Context) error {
 			return err
 		}
 	}
-	d.netchecks(ctx)
+	if err := d.netchecks(ctx); err != nil {
+		return err
+	}
+	d.say("network", "nobody outside can call in: a router lets in only whoever its computer wrote to. So both ends write at the same moment")
 	if err := d.printFrom(ctx, net, "printer-1", "punched"); err != nil {
 		return err
+	}
+	if net.maps {
+		d.say("network", "the office's router opens a port when the agent there asks for it: that is better still")
 	}
 	want := "mapped"
 	if !net.maps {
@@ -107,16 +113,20 @@ func (d *demo) enrolNAT(ctx context.Context) error {
 			return fmt.Errorf("domain add: %w", err)
 		}
 	}
+	run := d.run // shown for the first, the same and silent for the others
 	for _, p := range demoPlaces() {
-		token, err := d.run(ctx, "operator", "operator", "token", "create", "--domain", p.domain)
+		token, err := run(ctx, "operator", "operator", "token", "create", "--domain", p.domain)
 		if err != nil {
 			return fmt.Errorf("token create: %w", err)
 		}
-		if _, err := d.run(ctx, p.node, "join", token, "--name", p.node); err != nil {
+		if _, err := run(ctx, p.node, "join", token, "--name", p.node); err != nil {
 			return fmt.Errorf("join %s: %w", p.node, err)
 		}
+		run = func(ctx context.Context, name string, args ...string) (string, error) {
+			return d.quiet(ctx, name, append(args, "--data", d.data(name))...)
+		}
 	}
-	d.say("operator", "enrolled two super-nodes of %s and three agents of %s", demoForeign, demoCompany)
+	d.say("operator", "enrolled all: two super-nodes of %s, and of %s the agents branch, office and home", demoForeign, demoCompany)
 	return nil
 }
 
@@ -132,7 +142,8 @@ func (d *demo) runNAT(ctx context.Context) (map[string]string, error) {
 		var m localapi.Membership
 		if err := d.untilReady(ctx, p, func(s localapi.Status) bool {
 			m = firstMembership(s)
-			return m.State == "active" && len(m.SuperNodes) > 0 && (!super || slices.Contains(s.Roles, "super"))
+			answered := slices.ContainsFunc(m.SuperNodes, func(n localapi.SuperNode) bool { return n.Milliseconds > 0 })
+			return m.State == "active" && answered && (!super || slices.Contains(s.Roles, "super"))
 		}); err != nil {
 			return nil, err
 		}
@@ -158,17 +169,27 @@ func (d *demo) registerByMAC(ctx context.Context, printer, mac, node string) err
 	return nil
 }
 
-// netchecks has the agents say what their routers do.
-func (d *demo) netchecks(ctx context.Context) {
+// netchecks has the agents say what their routers do; of what they find, the lines that this story is about are shown.
+func (d *demo) netchecks(ctx context.Context) error {
 	for _, n := range []string{"home", "branch", "office"} {
 		out, err := d.run(ctx, n, "netcheck")
 		if err != nil {
-			out = err.Error()
+			return fmt.Errorf("netcheck %s: %w", n, err)
 		}
-		for line := range strings.Lines(out) {
-			fmt.Fprintf(d.out, "         %s", line)
+		d.show(out, func(line string) bool {
+			mapping := strings.HasPrefix(line, "port mapping") && strings.HasSuffix(line, ": mapped")
+			return mapping || strings.HasPrefix(line, "site") || strings.HasPrefix(line, "IPv4")
+		})
+	}
+	return nil
+}
+
+// show prints those lines of a command's output that a reader needs.
+func (d *demo) show(out string, needed func(line string) bool) {
+	for line := range strings.Lines(out) {
+		if line = strings.TrimRight(line, "\n"); needed(line) {
+			fmt.Fprintf(d.out, "           %s\n", strings.TrimSpace(line))
 		}
-		fmt.Fprintln(d.out)
 	}
 }
 
@@ -176,12 +197,12 @@ func (d *demo) netchecks(ctx context.Context) {
 func (d *demo) printFrom(ctx context.Context, net *demoNet, printer, want string) error {
 	var t localapi.Tunnel
 	began := time.Now()
-	args := []string{"open", printer, "9100", "--json"}
+	args := []string{"open", printer, "9100", "--json", "--data", d.data("home")}
 	d.showCommand(args)
 	var failed error
 	if err := d.until(ctx, nil, func() bool {
 		var out string
-		if out, failed = d.quiet(ctx, "home", append(args, "--data", d.data("home"))...); failed != nil {
+		if out, failed = d.quiet(ctx, "home", args...); failed != nil {
 			return false
 		}
 		failed = json.Unmarshal([]byte(out), &t)
@@ -189,7 +210,8 @@ func (d *demo) printFrom(ctx context.Context, net *demoNet, printer, want string
 	}); err != nil || failed != nil {
 		return fmt.Errorf("open: %w", errors.Join(err, failed))
 	}
-	d.say("home", "has a tunnel to %s after %d ms, at first %s; any program connects to %s", printer, time.Since(began).Milliseconds(), t.Route, t.Local)
+	d.say("home", "has a tunnel to %s after %d ms, %s; any program connects to %s", printer, time.Since(began).Milliseconds(), t.Route, t.Local)
+	first := t.Route
 	ctx, cancel := context.WithTimeout(ctx, demoUpgrade)
 	defer cancel()
 	if err := d.until(ctx, nil, func() bool {
@@ -206,10 +228,17 @@ func (d *demo) printFrom(ctx context.Context, net *demoNet, printer, want string
 	}); err != nil {
 		return fmt.Errorf("the tunnel to %s is %s, and did not become %s: %w", printer, t.Route, want, err)
 	}
-	d.say("home", "its route is %s now, %d ms after the request", t.Route, time.Since(began).Milliseconds())
+	if t.Route != first {
+		d.say("home", "its route is %s now, %d ms after the request", t.Route, time.Since(began).Milliseconds())
+	}
+	receipt, err := d.run(ctx, "home", "tunnels", "-v")
+	if err != nil {
+		return fmt.Errorf("tunnels: %w", err)
+	}
+	d.show(receipt, func(line string) bool { return strings.HasPrefix(line, "  ") })
 	if err := net.inside("home", func() error { return d.sendAndCheck(ctx, t.Local) }); err != nil {
 		return err
 	}
-	_, err := d.run(ctx, "home", "close", t.ID)
+	_, err = d.run(ctx, "home", "close", t.ID)
 	return err
 }

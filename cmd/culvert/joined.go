@@ -37,6 +37,9 @@ func joinHere(cmd *cobra.Command, token, name string) (client.Membership, error)
 	if err != nil {
 		return client.Membership{}, err
 	}
+	if v := proxies.Unused(); v != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "culvert: warning: %s names no HTTP proxy, so it is not used: write it as http://USER:PASSWORD@HOST:PORT\n", v)
+	}
 	domain, domainName, err := node.EnrolBy(cmd.Context(), dir, token, name, enrolment.Config{Now: time.Now, Proxy: proxies.Request})
 	if err != nil {
 		return client.Membership{}, explainEnrol(err)
@@ -68,6 +71,7 @@ func readJoined(dir, domainName, name string) (client.Membership, error) {
 	m := client.Membership{
 		Domain: domainName, DomainID: cert.Owner.Domain().String(), NodeID: cert.Owner.String(), Name: name,
 		Groups: v.Groups, State: "active", Expires: cert.Expires.UTC(), Operator: f.HTTPS, SuperNodes: []client.SuperNode{},
+		Keeper: true, // until its agent knows of others at the location
 	}
 	if m.Groups == nil {
 		m.Groups = []string{}

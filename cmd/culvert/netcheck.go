@@ -14,7 +14,7 @@ import (
 )
 
 func newNetcheckCmd() *cobra.Command {
-	return agentCmd("netcheck", "Measure what stands between this machine and the internet, and what would make it better", cobra.NoArgs,
+	cmd := agentCmd("netcheck", "Measure what stands between this machine and the internet, and what would make it better", cobra.NoArgs,
 		func(cmd *cobra.Command, _ []string, c *client.Client) error {
 			n, err := c.Netcheck(cmd.Context())
 			if err != nil {
@@ -25,6 +25,11 @@ func newNetcheckCmd() *cobra.Command {
 			}
 			return showNetcheck(cmd.OutOrStdout(), n)
 		})
+	cmd.Long = "netcheck measures for up to five seconds, by the running agent, what kind of NAT or firewall stands between this machine\n" +
+		"and the internet, whether UDP gets out and by what messages travel instead, which ports the router opens, and how each\n" +
+		"super-node sees this agent. It says what to expect of each route (lan, direct, mapped, punched, relayed), and what to change\n" +
+		"to do better. With --json it prints one object; what cannot be known is \"unknown\"."
+	return cmd
 }
 
 func showNetcheck(w io.Writer, n client.Netcheck) error {

@@ -19,7 +19,9 @@ func newOpenCmd() *cobra.Command {
 		Short: "Open a tunnel to a device's port, and print the local address to connect to",
 		Long: "open asks the agent for a tunnel and returns when the device has answered. It prints a local address: any program may\n" +
 			"connect to it, as often as it likes, until `culvert close ID`. PORT is a number, or a number and /udp: then programs send\n" +
-			"datagrams to the address, and open returns when the node beside the device has agreed, as nothing answers for such a port.",
+			"datagrams to the address, and open returns when the agent beside the device has agreed, as nothing answers for such a port.\n\n" +
+			"All routes are tried side by side and the best that works is used: lan, direct (an open port at either end), mapped (a port\n" +
+			"that a router opened), punched (UDP through both routers), relayed (by a super-node). culvert tunnels -v says why.",
 		Example: "  culvert open printer-3 631\n  culvert open printer-3@acme 9100 --local 127.0.0.1:9100 --persist\n  culvert open meter-2 161/udp",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

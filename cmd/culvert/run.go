@@ -16,11 +16,14 @@ import (
 
 func newRunCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "run [--listen :7700] [--super] [--no-tunnel] [--routes lan,direct,relayed] [--socks ADDR]",
+		Use:   "run [--listen :7700] [--super] [--no-tunnel] [--routes NAME,…] [--socks ADDR]",
 		Short: "Run the agent until it is interrupted",
 		Long: "run is the agent: it reaches devices for the programs of this computer, and, unless --no-tunnel says otherwise, the\n" +
 			"devices of this LAN for others. What else may be set is in config.toml in the data directory, or in the\n" +
-			"environment; flags come first, then the environment, then the file. It logs to stderr.",
+			"environment; flags come first, then the environment, then the file. It logs to stderr.\n\n" +
+			"Where no UDP gets out, it goes by TLS or WebSocket at ports 443 and 80 by itself, through the HTTP proxy of HTTPS_PROXY if\n" +
+			"there is one. A super-node is there for such networks where it may bind these ports: CAP_NET_BIND_SERVICE, or\n" +
+			"sysctl net.ipv4.ip_unprivileged_port_start=80.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, settings, err := settle(cmd, "listen", "super", "no-tunnel", "routes", "socks")

@@ -13,7 +13,7 @@ import (
 )
 
 func newStatusCmd() *cobra.Command {
-	return agentCmd("status", "Show what this agent is, and whom it talks to", cobra.NoArgs,
+	cmd := agentCmd("status", "Show what this agent is, by what it talks, and to whom", cobra.NoArgs,
 		func(cmd *cobra.Command, _ []string, c *client.Client) error {
 			s, err := c.Status(cmd.Context())
 			if err != nil {
@@ -24,6 +24,10 @@ func newStatusCmd() *cobra.Command {
 			}
 			return showStatus(cmd.OutOrStdout(), s, time.Now())
 		})
+	cmd.Long = "status shows what this agent is, by what its messages travel (udp; tls or websocket where no UDP gets out, through a\n" +
+		"proxy if need be), the port that its router has opened for it, and which super-nodes answer. KEEPER says whether it keeps\n" +
+		"itself reachable from outside: two agents at a location do, and the others are silent until somebody needs them."
+	return cmd
 }
 
 func showStatus(w io.Writer, s client.Status, now time.Time) error {
@@ -32,6 +36,12 @@ func showStatus(w io.Writer, s client.Status, now time.Time) error {
 		{"roles", strings.Join(s.Roles, ", ")},
 		{"listens at", strings.Join(s.Listen, ", ")},
 		{"tunnels", fmt.Sprintf("%d open", s.Tunnels)},
+	}
+	if by := showMessages(s); by != "" {
+		rows = append(rows, []string{"messages travel by", by})
+	}
+	if len(s.PortMappings) > 0 {
+		rows = append(rows, []string{"port at the router", showOpened(s.PortMappings)})
 	}
 	if s.Socks != "" {
 		rows = append(rows, []string{"SOCKS5 at", s.Socks})
@@ -43,10 +53,10 @@ func showStatus(w io.Writer, s client.Status, now time.Time) error {
 		_, err := fmt.Fprintln(w, "\nIn no domain yet. Ask the operator for a token and run: culvert join TOKEN")
 		return err
 	}
-	members := [][]string{{"DOMAIN", "NAME", "STATE", "CERTIFICATE", "GROUPS", "NODE ID"}}
+	members := [][]string{{"DOMAIN", "NAME", "STATE", "KEEPER", "CERTIFICATE", "GROUPS", "NODE ID"}}
 	supers := [][]string{{"SUPER-NODE OF", "ADDRESS", "ROUND TRIP", "NODE ID"}}
 	for _, m := range s.Memberships {
-		members = append(members, []string{m.Domain, m.Name, m.State, showExpiry(m.Expires, now), list(m.Groups, "-"), m.NodeID})
+		members = append(members, []string{m.Domain, m.Name, m.State, yes(m.Keeper), showExpiry(m.Expires, now), list(m.Groups, "-"), m.NodeID})
 		for _, n := range m.SuperNodes {
 			supers = append(supers, []string{m.Domain, n.Address, showMilliseconds(n.Milliseconds), n.ID})
 		}
@@ -61,6 +71,42 @@ func showStatus(w io.Writer, s client.Status, now time.Time) error {
 		return err
 	}
 	return table(w, supers)
+}
+
+// showMessages says by what messages travel; nothing where nobody could answer.
+func showMessages(s client.Status) string {
+	m := s.Messages
+	switch {
+	case m.Carrier == "" && len(s.Memberships) == 0:
+		return ""
+	case m.Carrier == "":
+		return "nothing: nobody answers; see culvert netcheck"
+	case m.Address == "":
+		return m.Carrier
+	case m.Proxy == "":
+		return m.Carrier + " to " + m.Address
+	}
+	return m.Carrier + " to " + m.Address + " through the proxy " + m.Proxy
+}
+
+// showOpened names the ports that a router has opened, else the best that came of asking.
+func showOpened(l []client.PortMapping) string {
+	var opened, offered []string
+	for _, p := range l {
+		switch p.State {
+		case "mapped":
+			opened = append(opened, fmt.Sprintf("%s %s by %s", p.External, p.Transport, p.Protocol))
+		case "unverified":
+			offered = append(offered, p.Protocol)
+		}
+	}
+	switch {
+	case len(opened) > 0:
+		return strings.Join(opened, ", ")
+	case len(offered) > 0:
+		return "not reached from outside yet; the router speaks " + strings.Join(offered, ", ")
+	}
+	return "none; see culvert netcheck"
 }
 
 func showExpiry(expires, now time.Time) string {

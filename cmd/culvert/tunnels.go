@@ -135,7 +135,7 @@ func receiptText(t client.Tunnel) string {
 		if a.Relay != "" {
 			by += " relay " + short(a.Relay)
 		}
-		fmt.Fprintf(&b, "  %-8s %-40s after %-8s took %-8s %s\n", a.Route, by, passed(a.AfterMs), passed(a.TookMs), what)
+		fmt.Fprintf(&b, "  %-8s %-47s after %-8s took %-8s %s\n", a.Route, by, passed(a.AfterMs), passed(a.TookMs), what)
 	}
 	if t.Error != "" {
 		fmt.Fprintf(&b, "  latest connection that failed: %s\n", t.Error)

@@ -18,6 +18,7 @@ import (
 type (
 	Version     = api.Version
 	Status      = api.Status
+	Messages    = api.Messages
 	Membership  = api.Membership
 	SuperNode   = api.SuperNode
 	Location    = api.Location
@@ -29,6 +30,7 @@ type (
 	Caller      = api.Caller
 	OpenRequest = api.OpenRequest
 	Netcheck    = api.Netcheck
+	PortMapping = api.PortMapping
 )
 
 // dialTime bounds the connection to a socket on this machine.

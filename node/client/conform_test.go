@@ -47,7 +47,7 @@ func kindOf(t reflect.Type) string {
 func TestServerAndDescriptionAgree(t *testing.T) {
 	for _, pair := range [][2]any{
 		{localapi.Version{}, api.Version{}}, {localapi.Status{}, api.Status{}}, {localapi.Membership{}, api.Membership{}},
-		{localapi.SuperNode{}, api.SuperNode{}}, {localapi.Location{}, api.Location{}}, {localapi.Device{}, api.Device{}},
+		{localapi.Messages{}, api.Messages{}}, {localapi.SuperNode{}, api.SuperNode{}}, {localapi.Location{}, api.Location{}}, {localapi.Device{}, api.Device{}},
 		{localapi.Caller{}, api.Caller{}}, {localapi.Tunnel{}, api.Tunnel{}}, {localapi.Receipt{}, api.Receipt{}},
 		{localapi.Attempt{}, api.Attempt{}}, {localapi.Served{}, api.Served{}}, {localapi.OpenRequest{}, api.OpenRequest{}},
 		{localapi.JoinRequest{}, api.JoinRequest{}}, {localapi.LeaveRequest{}, api.LeaveRequest{}},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"time"
 
 	"culvert/node/client"
 )
@@ -57,6 +58,81 @@ func ExampleClient_Open() {
 		log.Fatal(err)
 	}
 	fmt.Printf("ipp://%s/ipp/print by way of %s\n", t.Local, t.Route)
+}
+
+// A program that asks a device by datagrams. They may be lost, so it waits no longer than it likes.
+func ExampleClient_DialDevice_udp() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx, "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	meter, err := c.DialDevice(ctx, "meter-2", "161/udp")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer meter.Close()
+	if _, err := meter.Write([]byte("a request")); err != nil { // one datagram
+		log.Fatal(err)
+	}
+	if err := meter.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		log.Fatal(err)
+	}
+	answer := make([]byte, 1500)
+	n, err := meter.Read(answer)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%x\n", answer[:n])
+}
+
+// Why a tunnel goes by its route: everything that was tried, in the order of its start.
+func ExampleClient_Tunnels() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx, "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	tunnels, err := c.Tunnels(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, t := range tunnels {
+		fmt.Printf("%s port %s goes by %s\n", t.Device, t.Port, t.Route)
+		for _, a := range t.Receipt.Attempts {
+			why := "worked"
+			if a.Error != "" {
+				why = a.Error
+			}
+			fmt.Printf("  %s after %.0f ms: %s\n", a.Route, a.AfterMs, why)
+		}
+	}
+}
+
+// What to expect of this network, before a user asks why it is slow.
+func ExampleClient_Netcheck() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx, "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	n, err := c.Netcheck(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s; UDP gets out: %s; messages travel by %s\n", n.Summary, n.UDP, n.Carrier)
+	for _, r := range n.Routes {
+		fmt.Printf("%s: %s, %s\n", r.Route, r.Expect, r.Why)
+	}
+	for _, a := range n.Advice {
+		fmt.Println("to do better:", a)
+	}
 }
 
 // A program that follows what happens.

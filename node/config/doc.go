@@ -14,8 +14,9 @@
 //	listen                         address    :7700             UDP and TCP; any free port if 7700 is taken and nobody asked for it
 //	super                          bool       false             offer this node as a super-node
 //	tunnel                         bool       true              serve end-devices of this LAN to other nodes (--no-tunnel)
-//	routes                         names      lan,direct,relayed  the routes that may be used, best first
-//	portmap                        bool       true              ask this LAN's router to open the port: UPnP, NAT-PMP, PCP
+//	routes                         names      all of them       lan,direct,mapped,punched,relayed: those that may be used, best first
+//	portmap                        bool       true              ask this LAN's router to open the port, by UPnP, NAT-PMP and PCP; false: no
+//	                                                            mapped route to this node, unless somebody forwards the port by hand
 //	sessions                       bool       true              talk in sessions; false signs every message
 //	advertise                      addresses  none              HOST[:PORT] under which the internet reaches a super-node
 //	keepalive                      duration   0s                how often a NAT's binding is refreshed, 0s as found by probing
@@ -28,7 +29,7 @@
 //	proxy                          URL        none              HTTP proxy, http://USER:PASSWORD@HOST:PORT; none: the environment's
 //	listen_https                   address    auto              where a super-node is reached at port 443, for networks that let HTTPS out
 //	listen_http                    address    auto              the same for port 80 and HTTP; off: not there
-//	relay                          bool       false             operators: relay tunnels where no super-node can
+//	relay                          bool       false             operators: relay tunnels where no super-node can (--relay)
 //	log.level                      name       info              debug, info, warn, error
 //	log.format                     name       text              text, json
 //	limits.tunnels                 count      20000             open tunnels on this node

@@ -22,13 +22,41 @@ func explain(name string, err error) error {
 	var bad *toml.DecodeError
 	if errors.As(err, &bad) {
 		row, column := bad.Position()
-		what := strings.TrimPrefix(bad.Error(), "toml: ")
+		what := plain(strings.TrimPrefix(bad.Error(), "toml: "))
 		if key := strings.Join(bad.Key(), "."); key != "" {
 			what = key + ": " + what
 		}
-		return fmt.Errorf("%s:%d:%d: %s: correct the line", name, row, column, what)
+		if !strings.Contains(what, "write ") {
+			what += ": correct the line"
+		}
+		return fmt.Errorf("%s:%d:%d: %s", name, row, column, what)
 	}
 	return fmt.Errorf("%s: %w", name, err)
+}
+
+// plain says in words of the file what the decoder says in words of Go.
+func plain(what string) string {
+	if strings.HasPrefix(what, "expected keyword") {
+		return "write true, false, a number, a text in quotes, or a list of texts in brackets"
+	}
+	if !strings.HasPrefix(what, "cannot decode TOML") {
+		return what
+	}
+	_, kind, _ := strings.Cut(what, " of type ")
+	if strings.HasPrefix(kind, "config.") {
+		return "this is a table: write its name in brackets, on a line of its own, above its settings"
+	}
+	switch kind {
+	case "bool":
+		return "write true or false, without quotes"
+	case "int":
+		return "write a whole number, without quotes"
+	case "string":
+		return "write a text, in quotes"
+	case "[]string":
+		return `write a list of texts: ["one", "two"]`
+	}
+	return what
 }
 
 // locate gives an error of check the line of the setting, or of the table that lacks it.

@@ -144,7 +144,23 @@ func (c *Client) explain(ctx context.Context, err error) error {
 			return fmt.Errorf("operator at %s: %w", c.config.Address, err)
 		}
 	}
+	if p := c.proxy(); p != "" {
+		return fmt.Errorf("%w at %s through the proxy %s: %w; check the proxy's address, user and password (`proxy` in config.toml, HTTPS_PROXY) "+
+			"and whether it lets this address through", ErrUnreachable, c.config.Address, p, err)
+	}
 	return fmt.Errorf("%w at %s: %w; check the address, the network and that `culvert operator run` is running there", ErrUnreachable, c.config.Address, err)
+}
+
+// proxy is the HOST:PORT of the proxy on the way to the operator, empty for none: never its user and password.
+func (c *Client) proxy() string {
+	if c.config.Proxy == nil {
+		return ""
+	}
+	u, err := c.config.Proxy(&http.Request{URL: &url.URL{Scheme: "https", Host: c.config.Address}})
+	if err != nil || u == nil {
+		return ""
+	}
+	return u.Host
 }
 
 func refusal(status int, body []byte) error {

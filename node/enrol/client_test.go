@@ -322,9 +322,10 @@ func TestProxyIsUsed(t *testing.T) {
 	defer func() { proxy.Close(); <-served }()
 	c := a.client(func(c *Config) {
 		c.Address = "operator.example:443"
-		c.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: l.Addr().String()})
+		c.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: l.Addr().String(), User: url.UserPassword("me", "secret")})
 	})
-	if _, _, err := c.Bundle(t.Context(), 0); !errors.Is(err, ErrUnreachable) {
+	_, _, err = c.Bundle(t.Context(), 0)
+	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "through the proxy "+l.Addr().String()) || strings.Contains(err.Error(), "secret") {
 		t.Error(err)
 	}
 	if got := <-connects; got != "CONNECT operator.example:443" {

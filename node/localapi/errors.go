@@ -12,7 +12,7 @@ type Code string
 
 // The codes, each with the status that [Code.Status] gives it.
 const (
-	NotEnrolled   Code = "not_enrolled"   // 409: this node is in no domain, or not in the one named
+	NotEnrolled   Code = "not_enrolled"   // 409: this agent is in no domain, or not in the one named
 	NotFound      Code = "not_found"      // 404: no such device, tunnel, domain or path
 	Ambiguous     Code = "ambiguous"      // 409: the name is in several domains
 	Refused       Code = "refused"        // 403: the operator or the other node said no

@@ -129,7 +129,7 @@ func (f *Fake) findLocked(r OpenRequest) (Device, error) {
 	}
 	switch {
 	case len(f.Members) == 0:
-		return Device{}, Errorf(NotEnrolled, "run culvert join TOKEN", "this node is in no domain")
+		return Device{}, Errorf(NotEnrolled, "run culvert join TOKEN", "this agent is in no domain")
 	case len(found) == 0:
 		return Device{}, Errorf(NotFound, "see culvert devices", "there is no device %q", r.Device)
 	case len(found) > 1:
@@ -189,7 +189,7 @@ func (f *Fake) Leave(ctx context.Context, r LeaveRequest) error {
 	defer f.mu.Unlock()
 	i := slices.IndexFunc(f.Members, func(m Membership) bool { return m.Domain == r.Domain || r.Domain == "" && len(f.Members) == 1 })
 	if i < 0 {
-		return Errorf(NotEnrolled, "see culvert status", "this node is not in the domain %q", r.Domain)
+		return Errorf(NotEnrolled, "see culvert status", "this agent is not in the domain %q", r.Domain)
 	}
 	f.Members = slices.Delete(f.Members, i, i+1)
 	return nil

@@ -10,7 +10,7 @@ func list[T any](in []T) []T {
 }
 
 func (s Status) filled() Status {
-	s.Listen, s.Roles = list(s.Listen), list(s.Roles)
+	s.Listen, s.Roles, s.PortMappings = list(s.Listen), list(s.Roles), list(s.PortMappings)
 	s.Memberships = each(s.Memberships, Membership.filled)
 	return s
 }

@@ -23,11 +23,21 @@ type Status struct {
 	Version     string       `json:"version"`
 	PID         int          `json:"pid"`
 	Started     time.Time    `json:"started"`
-	Listen      []string     `json:"listen"`          // addresses for messages and tunnels
+	Listen      []string     `json:"listen"`          // addresses for messages and tunnels, then those at web ports
 	SOCKS       string       `json:"socks,omitempty"` // HOST:PORT of the SOCKS5 server, absent where there is none
 	Roles       []string     `json:"roles"`           // user, tunnel, super
 	Memberships []Membership `json:"memberships"`     // empty before the first join
 	Tunnels     int          `json:"tunnels"`         // open ones, of either end
+	Messages    Messages     `json:"messages"`
+	// PortMappings are what came of asking the router to open the agent's port; empty where it is not asked.
+	PortMappings []PortMapping `json:"port_mappings"`
+}
+
+// Messages says by what an agent's messages travel now.
+type Messages struct {
+	Carrier string `json:"carrier"`           // udp, tls, websocket; empty where nobody answers
+	Address string `json:"address,omitempty"` // HOST:PORT that is reached by tls or websocket
+	Proxy   string `json:"proxy,omitempty"`   // HOST:PORT of the HTTP proxy on the way there
 }
 
 // Membership is this agent's place in one domain.
@@ -40,6 +50,7 @@ type Membership struct {
 	State      string      `json:"state"` // active, expired, revoked, banned
 	Expires    time.Time   `json:"expires"`
 	Operator   string      `json:"operator"` // HOST:PORT of enrolment and renewal
+	Keeper     bool        `json:"keeper"`   // keeps bindings at its location, so that it is reached from outside; false: others there do
 	SuperNodes []SuperNode `json:"super_nodes"`
 }
 

@@ -42,7 +42,7 @@ func TestRefusedInWords(t *testing.T) {
 		"no consent":                 {user, "quiet", "7", client.ErrNotAllowed, "consent"},
 		"foreign domain by name":     {stranger, d.name, d.portText(), client.ErrNotFound, `no such device is registered: "printer"`},
 		"foreign domain by ID":       {stranger, quiet.ID.String(), "7", client.ErrNotFound, "no such device is registered"},
-		"domain without membership":  {stranger, d.name + "@acme", d.portText(), client.ErrNotEnrolled, `this node is not in domain "acme"`},
+		"domain without membership":  {stranger, d.name + "@acme", d.portText(), client.ErrNotEnrolled, `this agent is not in domain "acme"`},
 		"of the agent's own consent": {at, "quiet", "7", client.ErrNotAllowed, "consent"},
 	} {
 		t.Run(name, func(t *testing.T) {

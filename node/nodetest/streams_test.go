@@ -187,6 +187,10 @@ func TestUDPBlocked(t *testing.T) {
 			if p := user.node.CarrierState().Proxy; (p != "") != (c.proxy != "") {
 				t.Errorf("by proxy %q", p)
 			}
+			if s := must[client.Status](t)(user.api.Status(t.Context())).Messages; s.Carrier != c.carrier || s.Address == "" ||
+				(s.Proxy != "") != (c.proxy != "") || strings.Contains(s.Proxy, "secret") {
+				t.Errorf("status says %+v", s)
+			}
 			user.sees(d.name)
 			m.announced(super, at)
 			tun := must[client.Tunnel](t)(user.open(client.OpenRequest{Device: d.name, Port: d.portText(), Route: "relayed"}))

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -26,27 +27,28 @@ type Proxies struct {
 	proxy  *url.URL // nil: none
 	direct func(netip.Addr) bool
 	except exceptions
+	unused string
 }
 
 // NewProxies takes the proxy that is configured, as "http://USER:PASSWORD@HOST:PORT", else the one of the environment:
 // HTTPS_PROXY or ALL_PROXY, in either case, but for what NO_PROXY names. Addresses for which direct reports true never go
 // through it; nil: loopback, private and link-local ones.
 func NewProxies(configured string, getenv func(string) string, direct func(netip.Addr) bool) (*Proxies, error) {
-	first := func(names ...string) string {
+	first := func(names ...string) (name, value string) {
 		for _, n := range names {
 			if v := getenv(n); v != "" {
-				return v
+				return n, v
 			}
 		}
-		return ""
+		return "", ""
 	}
 	if direct == nil {
 		direct = func(a netip.Addr) bool { return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() }
 	}
 	p := &Proxies{direct: direct}
-	proxy := configured
+	proxy, name := configured, ""
 	if proxy == "" {
-		proxy = first("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+		name, proxy = first("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 	}
 	if proxy == "" {
 		return p, nil
@@ -54,12 +56,22 @@ func NewProxies(configured string, getenv func(string) string, direct func(netip
 	u, err := ParseProxy(proxy)
 	if err != nil {
 		if configured == "" {
+			p.unused = name
 			return p, nil // some other program's, such as a SOCKS one
 		}
 		return nil, err
 	}
-	p.proxy, p.except = u, parseExceptions(first("NO_PROXY", "no_proxy"))
+	_, except := first("NO_PROXY", "no_proxy")
+	p.proxy, p.except = u, parseExceptions(except)
 	return p, nil
+}
+
+// Unused is the variable of the environment that names a proxy of which nothing can be made, empty for none.
+func (p *Proxies) Unused() string {
+	if p == nil {
+		return ""
+	}
+	return p.unused
 }
 
 // ParseProxy reads "http://USER:PASSWORD@HOST:PORT"; the password never shows in its errors.
@@ -70,6 +82,9 @@ func ParseProxy(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("%w: write it as \"http://USER:PASSWORD@HOST:PORT\"", ErrProxy)
+	}
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || n == 0) {
+		return nil, fmt.Errorf("%w: its port is not between 1 and 65535: write it as \"http://USER:PASSWORD@HOST:PORT\"", ErrProxy)
 	}
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])

@@ -291,6 +291,17 @@ func TestProxyOf(t *testing.T) {
 	if _, err := NewProxies("ftp://secret@x", noEnv, nil); err == nil || bytes.Contains([]byte(err.Error()), []byte("secret")) {
 		t.Errorf("%v", err)
 	}
+	for _, port := range []string{"0", "99999"} {
+		if _, err := NewProxies("http://me:secret@x:"+port, noEnv, nil); err == nil || bytes.Contains([]byte(err.Error()), []byte("secret")) {
+			t.Errorf("port %s: %v", port, err)
+		}
+	}
+	for want, value := range map[string]string{"HTTPS_PROXY": "http://me:secret@x:port", "": "http://x:3128"} {
+		p, err := NewProxies("", env(map[string]string{"HTTPS_PROXY": value}), nil)
+		if err != nil || p.Unused() != want {
+			t.Errorf("%s: unused is %q, %v", value, p.Unused(), err)
+		}
+	}
 	if p := (*Proxies)(nil); p.For("op.example:443") != nil || p.Any() {
 		t.Error("no proxies are some")
 	}

@@ -218,6 +218,9 @@ type Membership struct {
 	// Groups Groups of this node.
 	Groups []string `json:"groups"`
 
+	// Keeper The agent keeps bindings at its location, so that it is reached from outside; false: other agents there do, and it is silent.
+	Keeper bool `json:"keeper"`
+
 	// Name Name of this node.
 	Name string `json:"name"`
 
@@ -232,6 +235,18 @@ type Membership struct {
 
 	// SuperNodes Super-nodes that this agent talks to.
 	SuperNodes []SuperNode `json:"super_nodes"`
+}
+
+// Messages By what the agent's messages travel now.
+type Messages struct {
+	// Address HOST:PORT that is reached by tls or websocket.
+	Address string `json:"address,omitempty,omitzero"`
+
+	// Carrier udp, tls, websocket; empty where nobody answers.
+	Carrier string `json:"carrier"`
+
+	// Proxy HOST:PORT of the HTTP proxy on the way there.
+	Proxy string `json:"proxy,omitempty,omitzero"`
 }
 
 // Netcheck What stands between this machine and the internet. Answers that may not be known are yes, no, unknown.
@@ -458,14 +473,20 @@ type Served struct {
 
 // Status The agent at a glance.
 type Status struct {
-	// Listen Addresses for messages and tunnels.
+	// Listen Addresses for messages and tunnels; a super-node's at ports 443 and 80 follow.
 	Listen []string `json:"listen"`
 
 	// Memberships Empty before the first join.
 	Memberships []Membership `json:"memberships"`
 
+	// Messages By what the agent's messages travel now.
+	Messages Messages `json:"messages"`
+
 	// PID Process ID of the agent.
 	PID int `json:"pid"`
+
+	// PortMappings What came of asking the router to open the agent's port; empty where it is not asked.
+	PortMappings []PortMapping `json:"port_mappings"`
 
 	// Roles user, tunnel, super.
 	Roles []string `json:"roles"`

@@ -19,9 +19,9 @@ import (
 // Errors of Listen and Dial, to be told apart with errors.Is.
 var (
 	// ErrInUse says that another daemon listens at the address.
-	ErrInUse = errors.New("another daemon answers")
+	ErrInUse = errors.New("another agent answers")
 	// ErrNoDaemon says that nobody listens at the address.
-	ErrNoDaemon = errors.New("no daemon")
+	ErrNoDaemon = errors.New("no agent is running")
 	// ErrDenied says that this user may not reach the address.
 	ErrDenied = errors.New("not permitted")
 	// ErrAddress says that there cannot be a socket at the address.

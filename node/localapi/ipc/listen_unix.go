@@ -171,7 +171,7 @@ func Dial(ctx context.Context, address string) (net.Conn, error) {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOTSOCK):
 		return nil, fmt.Errorf("%w at %s", ErrNoDaemon, path)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w: %s belongs to others: run as the daemon's user or join the group %s", ErrDenied, path, config.Group)
+		return nil, fmt.Errorf("%w: %s belongs to others: run as the agent's user or join the group %s", ErrDenied, path, config.Group)
 	case errors.Is(err, ErrAddress):
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func Dial(ctx context.Context, address string) (net.Conn, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w at %s", ErrNoDaemon, address)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w: %s belongs to others: run as the daemon's user or join the group %s", ErrDenied, address, config.Group)
+		return nil, fmt.Errorf("%w: %s belongs to others: run as the agent's user or join the group %s", ErrDenied, address, config.Group)
 	}
 	return nil, fmt.Errorf("connect to %s: %w", address, err)
 }
