@@ -30,7 +30,6 @@ type told struct {
 	candidates []protocol.Candidate
 	left       []protocol.Hash // keys of locations that were left, still announced under for one record's life
 	leftAt     time.Time
-	at         time.Time
 	active     bool
 
 	order sync.Mutex // sequences are drawn in it, so that nothing comes after the withdrawal
@@ -59,9 +58,13 @@ func (m *membership) sequence(ctx context.Context, r *protocol.Record, floor uin
 
 // touch asks for an announcement soon: something it says has changed.
 func (m *membership) touch() {
-	select {
-	case m.changed <- struct{}{}:
-	default:
+	poke(m.changed)
+}
+
+// touchAll is touch for what all memberships say.
+func (n *Node) touchAll() {
+	for _, m := range n.members() {
+		m.touch()
 	}
 }
 
@@ -123,9 +126,6 @@ func (m *membership) announce(ctx context.Context) error {
 	if err := m.putNodeInfo(ctx, v, false); err != nil {
 		return err
 	}
-	m.told.mu.Lock()
-	m.told.at = m.node.now()
-	m.told.mu.Unlock()
 	m.offered(v.Candidates)
 	return nil
 }

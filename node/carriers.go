@@ -154,10 +154,7 @@ func (n *Node) carrierAct(ctx context.Context, a carrier.ChooserAction) {
 // tendAllHomes has all homes pinged, so that they know by what this node is reached now.
 func (n *Node) tendAllHomes() {
 	for _, m := range n.members() {
-		select {
-		case m.homesNow <- struct{}{}:
-		default:
-		}
+		m.pingNow()
 	}
 }
 

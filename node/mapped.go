@@ -85,12 +85,6 @@ func (n *Node) networksChanged() {
 	}
 }
 
-func (n *Node) touchAll() {
-	for _, m := range n.members() {
-		m.touch()
-	}
-}
-
 // mappableGateways are those on whose other side the internet is, seen from a private address (IPv4), or from a public one
 // that a firewall may keep from being reached (IPv6). There are none for a node that leaves bindings to others at its place:
 // a router has few to give.

@@ -80,13 +80,6 @@ func (n *Node) keepaliveFound() (d time.Duration, found bool) {
 // natChanged has the NAT measured soon.
 func (n *Node) natChanged() { poke(n.nat.wake) }
 
-func poke(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
-	}
-}
-
 // natLoop measures at the start, when networks or the outside address change, when somebody asks, and now and then.
 func (n *Node) natLoop(ctx context.Context) {
 	n.setOrigin()

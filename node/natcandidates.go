@@ -96,11 +96,8 @@ func (n *Node) candidatesChanged() {
 	same := slices.Equal(l, n.nat.announced)
 	n.nat.announced = l
 	n.nat.mu.Unlock()
-	if same {
-		return
-	}
-	for _, m := range n.members() {
-		m.touch()
+	if !same {
+		n.touchAll()
 	}
 }
 
