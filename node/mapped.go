@@ -21,17 +21,12 @@ import (
 const (
 	// mappedPriority stands between the public addresses of interfaces and the private ones.
 	mappedPriority = 150
-	// reachTimeout is for a super-node's attempt to come through; reachAsked how many are asked in one go.
-	reachTimeout = 5 * time.Second
-	reachAsked   = 3
 	// unmapTime is for deleting mappings at the routers, before a graceful stop.
 	unmapTime = 3 * time.Second
 )
 
 // mappedSecret names what the node's PCP nonces are made of: one that was killed finds its mappings again.
 const mappedSecret = "node.portmap_secret"
-
-var errNobodyToAsk = errors.New("no super-node to ask yet")
 
 // openMapper starts what keeps the node's port open at routers. Without a network it does nothing yet. A node that listens on
 // a single address, or whose configuration says no, has none.
@@ -133,74 +128,12 @@ func public6(is []discovery.Interface, index int) netip.Addr {
 	return netip.Addr{}
 }
 
-// verifyMapping has super-nodes dial the mapping. The question must come from the mapping's own address, so one of the same
-// family is asked.
+// verifyMapping has super-nodes dial the mapping.
 func (n *Node) verifyMapping(ctx context.Context, m portmap.Mapping) error {
 	if m.Protocol != protocol.TCP {
 		return errors.New("UDP alone is not verified")
 	}
-	failure := errNobodyToAsk
-	asked := 0
-	for _, member := range n.members() {
-		for _, peer := range member.verifiers(m.External.Addr()) {
-			if asked++; asked > reachAsked {
-				return failure
-			}
-			err := member.askReach(ctx, peer, m.External)
-			if err == nil {
-				return nil
-			}
-			failure = err
-		}
-	}
-	return failure
-}
-
-// verifiers are super-nodes at addresses of the family of a: the homes first, which are known to answer.
-func (m *membership) verifiers(a netip.Addr) (l []protocol.Peer) {
-	add := func(p protocol.Peer) {
-		if slices.ContainsFunc(l, func(o protocol.Peer) bool { return o.ID == p.ID }) {
-			return
-		}
-		for _, addr := range append([]netip.AddrPort{p.Addr}, m.mesh.addresses(p.ID)...) {
-			if addr.IsValid() && familyOf(addr.Addr()) == familyOf(a) {
-				p.Addr = addr
-				l = append(l, p)
-				return
-			}
-		}
-	}
-	for _, h := range m.homes.snapshot() {
-		if h.rtt > 0 {
-			add(h.peer)
-		}
-	}
-	if len(l) == 0 {
-		return nil // nobody has answered yet, so nobody would now
-	}
-	for _, p := range m.peers() {
-		add(p)
-	}
-	return l
-}
-
-func (m *membership) askReach(ctx context.Context, peer protocol.Peer, at netip.AddrPort) error {
-	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
-	defer cancel()
-	v, err := m.call(ctx, peer, protocol.ProbeReach{Addr: protocol.AddrOf(at), Protocol: protocol.TCP})
-	if err != nil {
-		return fmt.Errorf("ask super-node %s: %w", peer.ID.Short(), err)
-	}
-	r, err := protocol.ParsePayload[protocol.ReachProbed](v.Payload)
-	switch {
-	case err != nil || v.Command != protocol.CmdReachProbed:
-		return fmt.Errorf("super-node %s answered %s", peer.ID.Short(), v.Command)
-	case r.Status == protocol.StatusLimit || r.Status == protocol.StatusInternal:
-		return fmt.Errorf("super-node %s: %s", peer.ID.Short(), r.Status)
-	case r.Status != protocol.StatusOK:
-		return fmt.Errorf("%w: super-node %s: %s", portmap.ErrNotReached, peer.ID.Short(), r.Status)
-	}
-	return nil
+	return n.dialledBack(ctx, m.External)
 }
 
 // withMapped adds the verified mappings to candidates that are sorted by priority.

@@ -115,7 +115,7 @@ func (n *Node) externalAddresses() (l []netip.Addr) {
 // is a step further. It takes a round trip to one super-node; false where none answers, or it names another host than all.
 func (n *Node) nextMapping(ctx context.Context) (netip.AddrPort, bool) {
 	r := n.natReport()
-	_, servers, _ := n.natServers(false)
+	_, servers, _ := n.natServers()
 	i := slices.IndexFunc(servers, func(s nat.Server) bool { return s.V4.IsValid() })
 	if i < 0 {
 		return netip.AddrPort{}, false

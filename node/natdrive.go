@@ -176,6 +176,7 @@ func (d *natDriver) ask(a nat.Action) bool {
 	to.Addr = a.To
 	ctx, cancel := context.WithTimeout(d.ctx, natAsk)
 	defer cancel()
-	status, err := d.m.probeReach(ctx, to, protocol.ProbeReach{Addr: protocol.AddrOf(a.Addr), Protocol: protocol.UDP, Other: a.Other, Nonce: a.Nonce})
+	q := protocol.ProbeReach{Addr: protocol.AddrOf(a.Addr), Protocol: protocol.UDP, Other: a.Other, Nonce: a.Nonce}
+	status, err := d.m.askReach(ctx, to, q)
 	return err == nil && status == protocol.StatusOK
 }

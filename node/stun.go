@@ -15,7 +15,7 @@ import (
 // stunRate is what one source's prefix may ask: many workstations behind one address that all measure at once.
 var stunRate = endpoint.Rate{PerSecond: 50, Burst: 500}
 
-// notMessage takes what comes to the message socket and is no message: STUN, and reach probes. It runs in the socket's loop.
+// notMessage takes what comes to the message socket and is no message: STUN, and stray reach probes. It runs in the socket's loop.
 func (n *Node) notMessage(now time.Time, from netip.AddrPort, b []byte, out *endpoint.Outbox) bool {
 	switch {
 	case len(b) == 0:
@@ -25,7 +25,7 @@ func (n *Node) notMessage(now time.Time, from netip.AddrPort, b []byte, out *end
 	case carrier.Classify(b[0]) == carrier.STUN:
 		n.answerSTUN(now, from, b, out)
 	case b[0] == protocol.TypeProbe:
-		n.reachProbe(from, b)
+		n.drops.add("unasked probe") // those that were asked for go to fresh sockets
 	default:
 		return false
 	}
