@@ -5,14 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"culvert/dht"
 	"culvert/protocol"
-	"culvert/tunnel"
 )
 
 const (
@@ -240,21 +238,6 @@ func (n *Node) farewell() {
 		wg.Go(func() { m.withdraw(context.WithoutCancel(n.tasks.ctx)) })
 	}
 	wg.Wait()
-}
-
-// candidates are the addresses at which this node may be dialled, and sent UDP where a router has opened the port. One that listens on a single address offers that alone.
-func (n *Node) candidates() []protocol.Candidate {
-	b := n.bound()
-	if a := b.Addr(); a.IsValid() && !a.IsUnspecified() {
-		return []protocol.Candidate{{Kind: protocol.CandidateHost, Protocol: protocol.TCP, Addr: protocol.AddrOf(b), Priority: 200}}
-	}
-	var own []netip.Prefix
-	for _, p := range n.ownPrefixes() {
-		if p.Addr().Is4() || !b.Addr().Is4() {
-			own = append(own, p)
-		}
-	}
-	return n.withMapped(tunnel.Candidates(own, b.Port(), nil))
 }
 
 // openNodeInfo opens the sealed value of a NodeInfo record whose signature has been checked.

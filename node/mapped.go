@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -18,12 +17,8 @@ import (
 	"culvert/tunnel/portmap"
 )
 
-const (
-	// mappedPriority stands between the public addresses of interfaces and the private ones.
-	mappedPriority = 150
-	// unmapTime is for deleting mappings at the routers, before a graceful stop.
-	unmapTime = 3 * time.Second
-)
+// unmapTime is for deleting mappings at the routers, before a graceful stop.
+const unmapTime = 3 * time.Second
 
 // mappedSecret names what the node's PCP nonces are made of: one that was killed finds its mappings again.
 const mappedSecret = "node.portmap_secret"
@@ -31,7 +26,7 @@ const mappedSecret = "node.portmap_secret"
 // openMapper starts what keeps the node's port open at routers. Without a network it does nothing yet. A node that listens on
 // a single address, or whose configuration says no, has none.
 func (n *Node) openMapper(ctx context.Context) error {
-	if b := n.bound().Addr(); !n.cfg.Settings.PortMap || b.IsValid() && !b.IsUnspecified() {
+	if _, only := n.onlyAddress(); only || !n.cfg.Settings.PortMap {
 		return nil
 	}
 	secret, err := n.store.Setting(mappedSecret)
@@ -136,23 +131,6 @@ func (n *Node) verifyMapping(ctx context.Context, m portmap.Mapping) error {
 	return n.dialledBack(ctx, m.External)
 }
 
-// withMapped adds the verified mappings to candidates that are sorted by priority.
-func (n *Node) withMapped(l []protocol.Candidate) []protocol.Candidate {
-	if n.mapper == nil {
-		return l
-	}
-	return addMapped(l, n.mapper.Mappings())
-}
-
-func addMapped(l []protocol.Candidate, mappings []portmap.Mapping) []protocol.Candidate {
-	for _, m := range mappings {
-		l = append(l, protocol.Candidate{Kind: protocol.CandidateMapped, Protocol: m.Protocol,
-			Addr: protocol.AddrOf(m.External), Priority: mappedPriority})
-	}
-	slices.SortStableFunc(l, func(a, b protocol.Candidate) int { return cmp.Compare(b.Priority, a.Priority) })
-	return l[:min(len(l), protocol.MaxCandidates)]
-}
-
 // portMappings is what came of each protocol at each router, for people.
 func (n *Node) portMappings() (l []localapi.PortMapping) {
 	for _, s := range n.PortStatus() {
@@ -175,6 +153,16 @@ func (n *Node) portMappings() (l []localapi.PortMapping) {
 			p.State = portUnverified
 		}
 		l = append(l, p)
+	}
+	return l
+}
+
+// externalAddresses are the router's by its own word, where it was asked to open ports.
+func (n *Node) externalAddresses() (l []netip.Addr) {
+	for _, p := range n.portMappings() {
+		if a, err := netip.ParseAddrPort(p.External); err == nil {
+			l = append(l, a.Addr())
+		}
 	}
 	return l
 }

@@ -181,10 +181,10 @@ func (n *Node) measureNAT(ctx context.Context) nat.Report {
 	return r
 }
 
-// ownAddresses are this machine's, or the one that this node is bound to.
+// ownAddresses are this machine's, or the only one that this node listens on.
 func (n *Node) ownAddresses() []netip.Addr {
-	if b := n.bound().Addr(); b.IsValid() && !b.IsUnspecified() {
-		return []netip.Addr{b}
+	if a, ok := n.onlyAddress(); ok {
+		return []netip.Addr{a}
 	}
 	var l []netip.Addr
 	for _, p := range n.ownPrefixes() {
@@ -205,6 +205,15 @@ func (n *Node) natVotes() (l []nat.Vote) {
 		}
 	}
 	return l
+}
+
+// natSeen is this node's own socket from outside, by family: what homes say now, and what the last measurement said, together.
+func (n *Node) natSeen(r *nat.Report) [2]netip.AddrPort {
+	var votes []nat.Vote
+	for _, s := range r.Servers {
+		votes = append(votes, nat.Vote{Server: s.Server, Trusted: s.Trusted, Addr: s.Mapped})
+	}
+	return n.natAgreed(append(votes, n.natVotes()...)) // later ones replace those of the same server
 }
 
 // observed looks whether homes see this node elsewhere than before. It is called after they were asked.

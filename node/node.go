@@ -302,6 +302,12 @@ func (n *Node) listen() error {
 // bound is the address that was asked for, unspecified for all, with the port that was taken.
 func (n *Node) bound() netip.AddrPort { return n.conn.LocalAddr() }
 
+// onlyAddress is the one address that this node listens on, where one was asked for.
+func (n *Node) onlyAddress() (a netip.Addr, ok bool) {
+	a = n.bound().Addr()
+	return a, a.IsValid() && !a.IsUnspecified()
+}
+
 func (n *Node) startLoops() {
 	n.tasks.start(n.readLoop)
 	n.tasks.start(n.streamLoop)

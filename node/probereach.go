@@ -101,15 +101,7 @@ func (n *Node) probed(now time.Time, v *protocol.Verified, q protocol.ProbeReach
 
 // probeFromElsewhere sends from another port of the same address.
 func (n *Node) probeFromElsewhere(to netip.AddrPort, nonce [16]byte) protocol.Status {
-	network := "udp4"
-	if to.Addr().Is6() {
-		network = "udp6"
-	}
-	var local net.UDPAddr
-	if b := n.bound().Addr(); b.IsValid() && !b.IsUnspecified() {
-		local.IP = b.AsSlice()
-	}
-	c, err := net.ListenUDP(network, &local)
+	c, err := n.freshUDP(to.Addr().Is6())
 	if err != nil {
 		return protocol.StatusInternal
 	}

@@ -123,7 +123,7 @@ func (w *world) certify(p *key.Pair, d protocol.Domain, sequence uint64, lasts t
 }
 
 func (a *agent) candidates() []protocol.Candidate {
-	return append(slices.Clone(a.opened), Candidates(a.Own(), 7700, nil)...)
+	return append(slices.Clone(a.opened), Candidates(a.Own(), 7700)...)
 }
 
 // mapped gives an agent a port that its router has opened for it at addr.
