@@ -82,8 +82,7 @@ type Node struct {
 	calls    calls
 	asking   asking // TunnelRequests whose answers come by way of a super-node
 	nat      *natState
-	probes   *reachProbes
-	// Set before Run, where there is somebody who knows.
+	probes   *reachProbes // of others, whom this node serves
 
 	gateways atomic.Pointer[[]discovery.Gateway]
 	located  chan struct{} // closed with the first look at the networks
