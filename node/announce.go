@@ -5,14 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"culvert/dht"
 	"culvert/protocol"
-	"culvert/tunnel"
 )
 
 const (
@@ -30,7 +28,6 @@ type told struct {
 	candidates []protocol.Candidate
 	left       []protocol.Hash // keys of locations that were left, still announced under for one record's life
 	leftAt     time.Time
-	at         time.Time
 	active     bool
 
 	order sync.Mutex // sequences are drawn in it, so that nothing comes after the withdrawal
@@ -59,9 +56,13 @@ func (m *membership) sequence(ctx context.Context, r *protocol.Record, floor uin
 
 // touch asks for an announcement soon: something it says has changed.
 func (m *membership) touch() {
-	select {
-	case m.changed <- struct{}{}:
-	default:
+	poke(m.changed)
+}
+
+// touchAll is touch for what all memberships say.
+func (n *Node) touchAll() {
+	for _, m := range n.members() {
+		m.touch()
 	}
 }
 
@@ -123,9 +124,6 @@ func (m *membership) announce(ctx context.Context) error {
 	if err := m.putNodeInfo(ctx, v, false); err != nil {
 		return err
 	}
-	m.told.mu.Lock()
-	m.told.at = m.node.now()
-	m.told.mu.Unlock()
 	m.offered(v.Candidates)
 	return nil
 }
@@ -240,21 +238,6 @@ func (n *Node) farewell() {
 		wg.Go(func() { m.withdraw(context.WithoutCancel(n.tasks.ctx)) })
 	}
 	wg.Wait()
-}
-
-// candidates are the addresses at which this node may be dialled, and sent UDP where a router has opened the port. One that listens on a single address offers that alone.
-func (n *Node) candidates() []protocol.Candidate {
-	b := n.bound()
-	if a := b.Addr(); a.IsValid() && !a.IsUnspecified() {
-		return []protocol.Candidate{{Kind: protocol.CandidateHost, Protocol: protocol.TCP, Addr: protocol.AddrOf(b), Priority: 200}}
-	}
-	var own []netip.Prefix
-	for _, p := range n.ownPrefixes() {
-		if p.Addr().Is4() || !b.Addr().Is4() {
-			own = append(own, p)
-		}
-	}
-	return n.withMapped(tunnel.Candidates(own, b.Port(), nil))
 }
 
 // openNodeInfo opens the sealed value of a NodeInfo record whose signature has been checked.

@@ -91,10 +91,7 @@ func (m *membership) pingEvery() time.Duration {
 
 // pingNow has the homes pinged at once.
 func (m *membership) pingNow() {
-	select {
-	case m.homesNow <- struct{}{}:
-	default:
-	}
+	poke(m.homesNow)
 }
 
 func (m *membership) tendHomes(ctx context.Context) {

@@ -240,8 +240,5 @@ func (n *Node) onOwnNetwork(l []protocol.Candidate) netip.AddrPort {
 
 // moved has the keeper's place looked at anew.
 func (m *membership) moved() {
-	select {
-	case m.movedNow <- struct{}{}:
-	default:
-	}
+	poke(m.movedNow)
 }

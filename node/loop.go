@@ -112,10 +112,7 @@ func (n *Node) tickLoop(ctx context.Context) {
 
 // wake makes the tick loop look again: something new may be due earlier.
 func (n *Node) wake() {
-	select {
-	case n.wakeTick <- struct{}{}:
-	default:
-	}
+	poke(n.wakeTick)
 }
 
 // writer is an outbox with the messages that carry it to the socket.

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -20,25 +19,16 @@ import (
 	"culvert/tunnel/portmap"
 )
 
-const (
-	// mappedPriority stands between the public addresses of interfaces and the private ones.
-	mappedPriority = 150
-	// reachTimeout is for a super-node's attempt to come through; reachAsked how many are asked in one go.
-	reachTimeout = 5 * time.Second
-	reachAsked   = 3
-	// unmapTime is for deleting mappings at the routers, before a graceful stop.
-	unmapTime = 3 * time.Second
-)
+// unmapTime is for deleting mappings at the routers, before a graceful stop.
+const unmapTime = 3 * time.Second
 
 // mappedSecret names what the node's PCP nonces are made of: one that was killed finds its mappings again.
 const mappedSecret = "node.portmap_secret"
 
-var errNobodyToAsk = errors.New("no super-node to ask yet")
-
 // openMapper starts what keeps the node's port open at routers. Without a network it does nothing yet. A node that listens on
 // a single address, or whose configuration says no, has none.
 func (n *Node) openMapper(ctx context.Context) error {
-	if b := n.bound().Addr(); !n.cfg.Settings.PortMap || b.IsValid() && !b.IsUnspecified() {
+	if _, only := n.onlyAddress(); only || !n.cfg.Settings.PortMap {
 		return nil
 	}
 	secret, err := n.store.Setting(mappedSecret)
@@ -84,12 +74,6 @@ func (n *Node) closeMapper() error {
 func (n *Node) networksChanged() {
 	if n.mapper != nil {
 		n.mapper.NetworkChanged()
-	}
-}
-
-func (n *Node) touchAll() {
-	for _, m := range n.members() {
-		m.touch()
 	}
 }
 
@@ -141,91 +125,12 @@ func public6(is []discovery.Interface, index int) netip.Addr {
 	return netip.Addr{}
 }
 
-// verifyMapping has super-nodes dial the mapping. The question must come from the mapping's own address, so one of the same
-// family is asked.
+// verifyMapping has super-nodes dial the mapping.
 func (n *Node) verifyMapping(ctx context.Context, m portmap.Mapping) error {
 	if m.Protocol != protocol.TCP {
 		return errors.New("UDP alone is not verified")
 	}
-	failure := errNobodyToAsk
-	asked := 0
-	for _, member := range n.members() {
-		for _, peer := range member.verifiers(m.External.Addr()) {
-			if asked++; asked > reachAsked {
-				return failure
-			}
-			err := member.askReach(ctx, peer, m.External)
-			if err == nil {
-				return nil
-			}
-			failure = err
-		}
-	}
-	return failure
-}
-
-// verifiers are super-nodes at addresses of the family of a: the homes first, which are known to answer.
-func (m *membership) verifiers(a netip.Addr) (l []protocol.Peer) {
-	add := func(p protocol.Peer) {
-		if slices.ContainsFunc(l, func(o protocol.Peer) bool { return o.ID == p.ID }) {
-			return
-		}
-		for _, addr := range append([]netip.AddrPort{p.Addr}, m.mesh.addresses(p.ID)...) {
-			if addr.IsValid() && familyOf(addr.Addr()) == familyOf(a) {
-				p.Addr = addr
-				l = append(l, p)
-				return
-			}
-		}
-	}
-	for _, h := range m.homes.snapshot() {
-		if h.rtt > 0 {
-			add(h.peer)
-		}
-	}
-	if len(l) == 0 {
-		return nil // nobody has answered yet, so nobody would now
-	}
-	for _, p := range m.peers() {
-		add(p)
-	}
-	return l
-}
-
-func (m *membership) askReach(ctx context.Context, peer protocol.Peer, at netip.AddrPort) error {
-	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
-	defer cancel()
-	v, err := m.call(ctx, peer, protocol.ProbeReach{Addr: protocol.AddrOf(at), Protocol: protocol.TCP})
-	if err != nil {
-		return fmt.Errorf("ask super-node %s: %w", peer.ID.Short(), err)
-	}
-	r, err := protocol.ParsePayload[protocol.ReachProbed](v.Payload)
-	switch {
-	case err != nil || v.Command != protocol.CmdReachProbed:
-		return fmt.Errorf("super-node %s answered %s", peer.ID.Short(), v.Command)
-	case r.Status == protocol.StatusLimit || r.Status == protocol.StatusInternal:
-		return fmt.Errorf("super-node %s: %s", peer.ID.Short(), r.Status)
-	case r.Status != protocol.StatusOK:
-		return fmt.Errorf("%w: super-node %s: %s", portmap.ErrNotReached, peer.ID.Short(), r.Status)
-	}
-	return nil
-}
-
-// withMapped adds the verified mappings to candidates that are sorted by priority.
-func (n *Node) withMapped(l []protocol.Candidate) []protocol.Candidate {
-	if n.mapper == nil {
-		return l
-	}
-	return addMapped(l, n.mapper.Mappings())
-}
-
-func addMapped(l []protocol.Candidate, mappings []portmap.Mapping) []protocol.Candidate {
-	for _, m := range mappings {
-		l = append(l, protocol.Candidate{Kind: protocol.CandidateMapped, Protocol: m.Protocol,
-			Addr: protocol.AddrOf(m.External), Priority: mappedPriority})
-	}
-	slices.SortStableFunc(l, func(a, b protocol.Candidate) int { return cmp.Compare(b.Priority, a.Priority) })
-	return l[:min(len(l), protocol.MaxCandidates)]
+	return n.dialledBack(ctx, m.External)
 }
 
 // plainReason is an error without the addresses and system calls that it came from.
@@ -262,6 +167,16 @@ func (n *Node) portMappings() (l []localapi.PortMapping) {
 			p.State = portUnverified
 		}
 		l = append(l, p)
+	}
+	return l
+}
+
+// externalAddresses are the router's by its own word, where it was asked to open ports.
+func (n *Node) externalAddresses() (l []netip.Addr) {
+	for _, p := range n.portMappings() {
+		if a, err := netip.ParseAddrPort(p.External); err == nil {
+			l = append(l, a.Addr())
+		}
 	}
 	return l
 }

@@ -41,7 +41,7 @@ func TestMappedCandidatesStandBetweenPublicAndPrivate(t *testing.T) {
 		own = append(own, p(s))
 	}
 	at := netip.MustParseAddrPort("203.0.113.7:7701")
-	got := addMapped(tunnel.Candidates(own, 7700, nil), []portmap.Mapping{
+	got := addMapped(tunnel.Candidates(own, 7700), []portmap.Mapping{
 		{Protocol: protocol.TCP, External: at}, {Protocol: protocol.UDP, External: at},
 	})
 	if len(got) != protocol.MaxCandidates {

@@ -80,13 +80,6 @@ func (n *Node) keepaliveFound() (d time.Duration, found bool) {
 // natChanged has the NAT measured soon.
 func (n *Node) natChanged() { poke(n.nat.wake) }
 
-func poke(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
-	}
-}
-
 // natLoop measures at the start, when networks or the outside address change, when somebody asks, and now and then.
 func (n *Node) natLoop(ctx context.Context) {
 	n.setOrigin()
@@ -161,7 +154,7 @@ func (n *Node) measureNAT(ctx context.Context) nat.Report {
 	n.nat.busy = true
 	n.nat.mu.Unlock()
 	var r nat.Report
-	if m, servers, peers := n.natServers(false); m != nil {
+	if m, servers, peers := n.natServers(); m != nil {
 		machine := nat.NewMeasure(nat.Config{
 			Servers: servers, Own: n.ownAddresses(), Port: n.bound().Port(), Observed: n.natVotes(), External: n.externalAddresses(),
 			Hops: nat.CanHop, Rand: rand.Reader,
@@ -188,87 +181,10 @@ func (n *Node) measureNAT(ctx context.Context) nat.Report {
 	return r
 }
 
-// natServers are up to three super-nodes, and operators where there are too few, with a membership that may ask them: homes
-// first, or last; as far as possible with addresses of their own.
-func (n *Node) natServers(strangers bool) (*membership, []nat.Server, map[protocol.ID]protocol.Peer) {
-	l := n.members()
-	slices.SortFunc(l, func(a, b *membership) int { return cmp.Compare(a.domain, b.domain) })
-	for _, m := range l {
-		if m.barred() != nil {
-			continue
-		}
-		if servers, peers := m.natServers(strangers); len(servers) > 0 {
-			return m, servers, peers
-		}
-	}
-	return nil, nil, nil
-}
-
-func (m *membership) natServers(strangers bool) ([]nat.Server, map[protocol.ID]protocol.Peer) {
-	homes := m.homes.ids()
-	all := m.peers() // super-nodes in random order, then operators
-	slices.SortStableFunc(all, func(a, b protocol.Peer) int {
-		return cmp.Compare(natRank(a.ID, homes, strangers), natRank(b.ID, homes, strangers))
-	})
-	var servers, twins []nat.Server
-	peers := make(map[protocol.ID]protocol.Peer)
-	hosts := make(map[netip.Addr]bool)
-	for _, p := range all {
-		if _, known := peers[p.ID]; known {
-			continue
-		}
-		peers[p.ID] = p
-		s := nat.Server{ID: p.ID, Trusted: p.ID.Domain() == protocol.OperatorDomain}
-		for _, a := range m.mesh.addresses(p.ID) {
-			at := &s.V4
-			if a.Addr().Unmap().Is6() {
-				at = &s.V6
-			}
-			if !at.IsValid() && !protocol.StreamsOnly(a) {
-				*at = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-			}
-		}
-		host := cmp.Or(s.V4.Addr(), s.V6.Addr())
-		switch {
-		case !host.IsValid():
-		case hosts[host]:
-			twins = append(twins, s)
-		default:
-			hosts[host] = true
-			servers = append(servers, s)
-		}
-	}
-	servers = append(servers, twins...)
-	servers = servers[:min(len(servers), nat.MaxServers)]
-	slices.SortStableFunc(servers, func(a, b nat.Server) int { return compareBool(a.Trusted, b.Trusted) })
-	return servers, peers
-}
-
-// natRank orders those that are asked: operators last, homes before or behind the other super-nodes.
-func natRank(id protocol.ID, homes []protocol.ID, strangers bool) int {
-	switch {
-	case id.Domain() == protocol.OperatorDomain:
-		return 2
-	case slices.Contains(homes, id) == strangers:
-		return 1
-	}
-	return 0
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
-	}
-	return -1
-}
-
-// ownAddresses are this machine's, or the one that this node is bound to.
+// ownAddresses are this machine's, or the only one that this node listens on.
 func (n *Node) ownAddresses() []netip.Addr {
-	if b := n.bound().Addr(); b.IsValid() && !b.IsUnspecified() {
-		return []netip.Addr{b}
+	if a, ok := n.onlyAddress(); ok {
+		return []netip.Addr{a}
 	}
 	var l []netip.Addr
 	for _, p := range n.ownPrefixes() {
@@ -289,6 +205,15 @@ func (n *Node) natVotes() (l []nat.Vote) {
 		}
 	}
 	return l
+}
+
+// natSeen is this node's own socket from outside, by family: what homes say now, and what the last measurement said, together.
+func (n *Node) natSeen(r *nat.Report) [2]netip.AddrPort {
+	var votes []nat.Vote
+	for _, s := range r.Servers {
+		votes = append(votes, nat.Vote{Server: s.Server, Trusted: s.Trusted, Addr: s.Mapped})
+	}
+	return n.natAgreed(append(votes, n.natVotes()...)) // later ones replace those of the same server
 }
 
 // observed looks whether homes see this node elsewhere than before. It is called after they were asked.

@@ -136,15 +136,11 @@ func TestObserved(t *testing.T) {
 func TestNATServers(t *testing.T) {
 	homes := []protocol.ID{testID(9, 2)}
 	for _, c := range []struct {
-		id        protocol.ID
-		strangers bool
-		want      int
-	}{
-		{testID(9, 2), false, 0}, {testID(9, 3), false, 1}, {testID(protocol.OperatorDomain, 2), false, 2},
-		{testID(9, 2), true, 1}, {testID(9, 3), true, 0}, {testID(protocol.OperatorDomain, 2), true, 2},
-	} {
-		if got := natRank(c.id, homes, c.strangers); got != c.want {
-			t.Errorf("%s, strangers %v: %d", c.id.Short(), c.strangers, got)
+		id   protocol.ID
+		want int
+	}{{testID(9, 2), 0}, {testID(9, 3), 1}, {testID(protocol.OperatorDomain, 2), 2}} {
+		if got := natRank(c.id, homes); got != c.want {
+			t.Errorf("%s: %d", c.id.Short(), got)
 		}
 	}
 }

@@ -102,22 +102,21 @@ func (d *natDriver) all(actions []nat.Action) (done bool) {
 	return done
 }
 
-// open opens a fresh socket of one family, at the address that the node's own socket is bound to.
+// freshUDP opens a socket of one family, at the address that the node's own socket is bound to.
+func (n *Node) freshUDP(v6 bool) (*net.UDPConn, error) {
+	network, local := "udp4", netip.IPv4Unspecified()
+	if v6 {
+		network, local = "udp6", netip.IPv6Unspecified()
+	}
+	if a, ok := n.onlyAddress(); ok && a.Is6() == v6 {
+		local = a
+	}
+	return net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
+}
+
 func (d *natDriver) open(a nat.Action) {
-	network := "udp4"
-	if a.V6 {
-		network = "udp6"
-	}
-	var local netip.AddrPort
-	if b := d.n.bound().Addr(); b.IsValid() && !b.IsUnspecified() && b.Is6() == a.V6 {
-		local = netip.AddrPortFrom(b, 0)
-	} else if a.V6 {
-		local = netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
-	} else {
-		local = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
-	}
 	e := nat.Event{Kind: nat.Opened, Socket: a.Socket}
-	if c, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(local)); err == nil {
+	if c, err := d.n.freshUDP(a.V6); err == nil {
 		d.sockets[a.Socket] = c
 		e.Port = c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 		d.work.Go(func() { d.read(a.Socket, c) })
@@ -176,6 +175,7 @@ func (d *natDriver) ask(a nat.Action) bool {
 	to.Addr = a.To
 	ctx, cancel := context.WithTimeout(d.ctx, natAsk)
 	defer cancel()
-	status, err := d.m.probeReach(ctx, to, protocol.ProbeReach{Addr: protocol.AddrOf(a.Addr), Protocol: protocol.UDP, Other: a.Other, Nonce: a.Nonce})
+	q := protocol.ProbeReach{Addr: protocol.AddrOf(a.Addr), Protocol: protocol.UDP, Other: a.Other, Nonce: a.Nonce}
+	status, err := d.m.askReach(ctx, to, q)
 	return err == nil && status == protocol.StatusOK
 }

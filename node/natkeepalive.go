@@ -29,7 +29,7 @@ func (n *Node) findKeepalive(ctx context.Context) {
 	if known || n.cfg.Settings.Keepalive.D() > 0 || !r.Works() || !keepsState(r.V4) && !keepsState(r.V6) {
 		return
 	}
-	m, servers, peers := n.natServers(false)
+	m, servers, peers := n.natServers()
 	if m == nil || !m.keeps() {
 		return // nobody waits for this node to be asked
 	}

@@ -73,7 +73,7 @@ func (n *Node) fillExtra(x *nat.Extra) {
 
 // carrier is what messages travel by; empty where nobody answers.
 func (n *Node) carrier() (name string, proxy bool) {
-	if s := n.carrierState(); s.Carrier != "udp" {
+	if s := n.CarrierState(); s.Carrier != "udp" {
 		return s.Carrier, s.Proxy != ""
 	}
 	for _, m := range n.members() {
@@ -104,7 +104,7 @@ func (n *Node) listening(ctx context.Context) bool {
 	var work sync.WaitGroup
 	reached := make([]bool, len(at))
 	for i, a := range at {
-		work.Go(func() { reached[i] = n.reachable(ctx, a, protocol.TCP) == nil })
+		work.Go(func() { reached[i] = n.dialledBack(ctx, a) == nil })
 	}
 	work.Wait()
 	return slices.Contains(reached, true)
@@ -112,7 +112,7 @@ func (n *Node) listening(ctx context.Context) bool {
 
 // tcpGetsOut tries other TCP ports than 443: those of super-nodes, and 80 of their hosts; and beside them the operators' HTTPS.
 func (n *Node) tcpGetsOut(ctx context.Context) (other, https nat.Tri) {
-	m, servers, _ := n.natServers(false)
+	m, servers, _ := n.natServers()
 	if m == nil {
 		return nat.Unknown, nat.Unknown
 	}

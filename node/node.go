@@ -59,7 +59,7 @@ type Node struct {
 	lane    *carrier.Lane // QUIC's part of conn
 	quic    *quicconn.Endpoint
 	punches *punch.Meetings // meetings by UDP, of all memberships
-	streams *carrier.Streams
+	tcp     *carrier.TCP
 	mux     *carrier.Mux // conn, and streams where UDP does not pass
 	web     *carrier.Web // streams at ports 443 and 80; nil where this node is not there
 	choice  choice       // of the carrier; see carriers.go
@@ -82,8 +82,7 @@ type Node struct {
 	calls    calls
 	asking   asking // TunnelRequests whose answers come by way of a super-node
 	nat      *natState
-	probes   *reachProbes
-	// Set before Run, where there is somebody who knows.
+	probes   *reachProbes // of others, whom this node serves
 
 	gateways atomic.Pointer[[]discovery.Gateway]
 	located  chan struct{} // closed with the first look at the networks
@@ -221,8 +220,8 @@ func (n *Node) Close() error {
 	if n.web != nil {
 		closing("HTTPS", n.web.Close)
 	}
-	if n.streams != nil {
-		closing("TCP", n.streams.Close)
+	if n.tcp != nil {
+		closing("TCP", n.tcp.Close)
 	}
 	if n.watcher != nil {
 		closing("watcher", n.watcher.Close)
@@ -288,12 +287,12 @@ func (n *Node) listen() error {
 		_ = tcp.Close()
 		return err
 	}
-	streams, err := n.streamConfig()
+	cfg, err := n.tcpConfig()
 	if err != nil {
 		_ = tcp.Close()
 		return err
 	}
-	if n.streams, err = carrier.ServeStreams(tcp, streams); err != nil {
+	if n.tcp, err = carrier.ServeTCP(tcp, cfg); err != nil {
 		return err
 	}
 	return n.openWeb(host)
@@ -301,6 +300,12 @@ func (n *Node) listen() error {
 
 // bound is the address that was asked for, unspecified for all, with the port that was taken.
 func (n *Node) bound() netip.AddrPort { return n.conn.LocalAddr() }
+
+// onlyAddress is the one address that this node listens on, where one was asked for.
+func (n *Node) onlyAddress() (a netip.Addr, ok bool) {
+	a = n.bound().Addr()
+	return a, a.IsValid() && !a.IsUnspecified()
+}
 
 func (n *Node) startLoops() {
 	n.tasks.start(n.readLoop)

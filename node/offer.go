@@ -2,9 +2,12 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"net/netip"
 	"slices"
+	"time"
 
+	"culvert/discovery/nat"
 	"culvert/protocol"
 )
 
@@ -40,7 +43,7 @@ func (n *Node) offerUDP(ctx context.Context, m *membership) ([]protocol.Candidat
 }
 
 func seenCandidate(a netip.AddrPort) protocol.Candidate {
-	return protocol.Candidate{Kind: protocol.CandidateSeen, Protocol: protocol.UDP, Addr: protocol.AddrOf(a), Priority: 300}
+	return protocol.Candidate{Kind: protocol.CandidateSeen, Protocol: protocol.UDP, Addr: protocol.AddrOf(a), Priority: seenPriority}
 }
 
 // mappingOf is what the NAT does with the socket's port, as far as the addresses that two others saw tell.
@@ -57,4 +60,59 @@ func mappingOf(seen, own []netip.AddrPort) protocol.Mapping {
 		return protocol.MappingIndependent
 	}
 	return protocol.MappingUnknown // one witness tells nothing
+}
+
+// natHint is what to tell the other side of a meeting by UDP about the NAT before this node. Wanted is false where UDP does not
+// get out.
+func (n *Node) natHint() protocol.Punch {
+	r := n.natReport()
+	f := r.V4
+	if !f.Works && r.V6.Works {
+		f = r.V6
+	}
+	if r.UDP == nat.No || r.UDP == nat.Unknown && len(n.natVotes()) == 0 {
+		return protocol.Punch{}
+	}
+	return protocol.Punch{Wanted: true, Mapping: f.Mapping, Step: f.Step}
+}
+
+// nextMapping is the outside address that the NAT gives a flow from a fresh socket now: where it counts, the next flow's port
+// is a step further. It takes a round trip to one super-node; false where none answers, or it names another host than all.
+func (n *Node) nextMapping(ctx context.Context) (netip.AddrPort, bool) {
+	r := n.natReport()
+	_, servers, _ := n.natServers()
+	i := slices.IndexFunc(servers, func(s nat.Server) bool { return s.V4.IsValid() })
+	if i < 0 {
+		return netip.AddrPort{}, false
+	}
+	c, err := n.freshUDP(false)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()
+	var id nat.Transaction
+	if _, err := rand.Read(id[:]); err != nil {
+		return netip.AddrPort{}, false
+	}
+	var buf [readBuffer]byte
+	for range 3 {
+		if c.SetReadDeadline(time.Now().Add(250*time.Millisecond)) != nil || ctx.Err() != nil {
+			break
+		}
+		if _, err := c.WriteToUDPAddrPort(nat.Request(id), servers[i].V4); err != nil {
+			break
+		}
+		for {
+			k, from, err := c.ReadFromUDPAddrPort(buf[:])
+			if err != nil {
+				break
+			}
+			a, err := nat.ParseResponse(buf[:k])
+			if err == nil && a.ID == id && protocol.AddrOf(from) == protocol.AddrOf(servers[i].V4) {
+				return a.Mapped, n.natSeen(&r)[0].Addr() == a.Mapped.Addr()
+			}
+		}
+	}
+	return netip.AddrPort{}, false
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -23,7 +21,6 @@ const (
 	reachDial = 3 * time.Second
 	// reachDials is how many may be under way at once: they hold workers of the pool.
 	reachDials = 16
-	reachWait  = time.Second // for a probe that has been sent
 )
 
 // What one node, and all together, may have probed. A measurement takes up to eight datagrams of one super-node.
@@ -34,21 +31,18 @@ var (
 	reachAllTCP  = endpoint.Rate{PerSecond: 20, Burst: 60}
 )
 
-// reachProbes are the serving side's limits and the asking side's expectations.
+// reachProbes are the limits of the serving side, and what it shows to whom it dials.
 type reachProbes struct {
 	nodeUDP, allUDP, nodeTCP, allTCP *endpoint.Limiter
 	dials                            chan struct{}
 	cert                             func() (*tls.Certificate, error)
-
-	mu      sync.Mutex
-	waiting map[[16]byte]chan<- netip.AddrPort
 }
 
 func newReachProbes(seed func() uint64) *reachProbes {
 	return &reachProbes{
 		nodeUDP: endpoint.NewLimiter(reachNodeUDP, seed()), allUDP: endpoint.NewLimiter(reachAllUDP, seed()),
 		nodeTCP: endpoint.NewLimiter(reachNodeTCP, seed()), allTCP: endpoint.NewLimiter(reachAllTCP, seed()),
-		dials: make(chan struct{}, reachDials), waiting: make(map[[16]byte]chan<- netip.AddrPort),
+		dials: make(chan struct{}, reachDials),
 		// Any node key does: whoever is dialled has to prove his, not the super-node.
 		cert: sync.OnceValues(func() (*tls.Certificate, error) {
 			k, err := key.Generate(rand.Reader)
@@ -107,15 +101,7 @@ func (n *Node) probed(now time.Time, v *protocol.Verified, q protocol.ProbeReach
 
 // probeFromElsewhere sends from another port of the same address.
 func (n *Node) probeFromElsewhere(to netip.AddrPort, nonce [16]byte) protocol.Status {
-	network := "udp4"
-	if to.Addr().Is6() {
-		network = "udp6"
-	}
-	var local net.UDPAddr
-	if b := n.bound().Addr(); b.IsValid() && !b.IsUnspecified() {
-		local.IP = b.AsSlice()
-	}
-	c, err := net.ListenUDP(network, &local)
+	c, err := n.freshUDP(to.Addr().Is6())
 	if err != nil {
 		return protocol.StatusInternal
 	}
@@ -150,99 +136,4 @@ func (n *Node) probeTCP(to netip.AddrPort, asker *protocol.CertifiedNode) protoc
 		return protocol.StatusUnreachable // the same as silence: nobody learns here what else answers at an address
 	}
 	return protocol.StatusOK
-}
-
-// probeReach asks a super-node for a probe.
-func (m *membership) probeReach(ctx context.Context, to protocol.Peer, q protocol.ProbeReach) (protocol.Status, error) {
-	v, err := m.call(ctx, to, q)
-	if err != nil {
-		return 0, err
-	}
-	if v.Command != protocol.CmdReachProbed {
-		return 0, fmt.Errorf("super-node %s answered %s", to.ID.Short(), v.Command)
-	}
-	r, err := protocol.ParsePayload[protocol.ReachProbed](v.Payload)
-	return r.Status, err
-}
-
-// reachProbe takes a probe that came to the node's own socket.
-func (n *Node) reachProbe(from netip.AddrPort, b []byte) {
-	nonce, err := protocol.ParseReachProbe(b)
-	if err != nil {
-		n.drops.add("malformed")
-		return
-	}
-	n.probes.mu.Lock()
-	ch, ok := n.probes.waiting[nonce]
-	delete(n.probes.waiting, nonce)
-	n.probes.mu.Unlock()
-	if !ok {
-		n.drops.add("unasked probe")
-		return
-	}
-	ch <- from // has room for one
-}
-
-var errUnreached = errors.New("no super-node has reached this address")
-
-// reachable has super-nodes try whether this node's own socket (UDP), or its TCP port, is reached at an address of its own
-// from outside: nil when one of them got through. Those that this node keeps no contact with are asked first: a NAT may let in
-// the others anyway.
-func (n *Node) reachable(ctx context.Context, addr netip.AddrPort, proto protocol.Transport) error {
-	m, servers, peers := n.natServers(true)
-	if m == nil {
-		return ErrNotEnrolled
-	}
-	failure := errUnreached
-	for _, s := range servers {
-		to := peers[s.ID]
-		if to.Addr = s.V4; addr.Addr().Is6() {
-			to.Addr = s.V6
-		}
-		if !to.Addr.IsValid() {
-			continue
-		}
-		err := m.reached(ctx, to, addr, proto)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		failure = fmt.Errorf("%w: %w", errUnreached, err)
-	}
-	return failure
-}
-
-func (m *membership) reached(ctx context.Context, to protocol.Peer, addr netip.AddrPort, proto protocol.Transport) error {
-	n := m.node
-	q := protocol.ProbeReach{Addr: protocol.AddrOf(addr), Protocol: proto, Other: proto == protocol.UDP}
-	if _, err := rand.Read(q.Nonce[:]); err != nil {
-		return err
-	}
-	ch := make(chan netip.AddrPort, 1)
-	n.probes.mu.Lock()
-	n.probes.waiting[q.Nonce] = ch
-	n.probes.mu.Unlock()
-	defer func() {
-		n.probes.mu.Lock()
-		defer n.probes.mu.Unlock()
-		delete(n.probes.waiting, q.Nonce)
-	}()
-	asking, cancel := context.WithTimeout(ctx, reachDial+natAsk)
-	defer cancel()
-	status, err := m.probeReach(asking, to, q)
-	if err == nil && status != protocol.StatusOK {
-		err = fmt.Errorf("super-node %s says %s", to.ID.Short(), status)
-	}
-	if err != nil || proto == protocol.TCP {
-		return err
-	}
-	wait := time.NewTimer(reachWait)
-	defer wait.Stop()
-	select {
-	case <-ch:
-		return nil
-	case <-wait.C:
-		return fmt.Errorf("the probe of super-node %s did not arrive", to.ID.Short())
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

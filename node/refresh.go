@@ -61,10 +61,7 @@ func (n *Node) busyLoop(ctx context.Context) {
 		busy := n.busyDomains()
 		for _, m := range n.members() {
 			if busy[m.domain] {
-				select {
-				case m.askNow <- struct{}{}:
-				default:
-				}
+				poke(m.askNow)
 			}
 		}
 	})
@@ -72,10 +69,7 @@ func (n *Node) busyLoop(ctx context.Context) {
 
 // refresh has the loop look at once.
 func (m *membership) refresh() {
-	select {
-	case m.refreshNow <- struct{}{}:
-	default:
-	}
+	poke(m.refreshNow)
 }
 
 // askRevocations takes in what is new since the last answer.
@@ -177,10 +171,7 @@ func (m *membership) loadRevocations() error {
 // wantRenewal fetches the next domain key soon: after a revocation the old one is replaced.
 func (m *membership) wantRenewal() {
 	m.renewWanted.Store(true)
-	select {
-	case m.renewNow <- struct{}{}:
-	default:
-	}
+	poke(m.renewNow)
 }
 
 // revoked acts on new revocations: the endpoint forgets the peers, their tunnels and relayed connections end.

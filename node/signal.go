@@ -110,14 +110,7 @@ func (s signaler) homes(m *membership, to tunnel.Target) ([]protocol.Peer, error
 func (m *membership) suspectsLast(l []protocol.Peer) {
 	now := m.node.meshNow()
 	slices.SortStableFunc(l, func(a, b protocol.Peer) int {
-		x, y := m.mesh.scores.Suspect(a.ID, now), m.mesh.scores.Suspect(b.ID, now)
-		switch {
-		case x == y:
-			return 0
-		case x:
-			return 1
-		}
-		return -1
+		return compareBool(m.mesh.scores.Suspect(a.ID, now), m.mesh.scores.Suspect(b.ID, now))
 	})
 }
 

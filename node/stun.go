@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"time"
 
 	"culvert/discovery/nat"
@@ -15,7 +16,7 @@ import (
 // stunRate is what one source's prefix may ask: many workstations behind one address that all measure at once.
 var stunRate = endpoint.Rate{PerSecond: 50, Burst: 500}
 
-// notMessage takes what comes to the message socket and is no message: STUN, and reach probes. It runs in the socket's loop.
+// notMessage takes what comes to the message socket and is no message: STUN, and stray reach probes. It runs in the socket's loop.
 func (n *Node) notMessage(now time.Time, from netip.AddrPort, b []byte, out *endpoint.Outbox) bool {
 	switch {
 	case len(b) == 0:
@@ -25,7 +26,7 @@ func (n *Node) notMessage(now time.Time, from netip.AddrPort, b []byte, out *end
 	case carrier.Classify(b[0]) == carrier.STUN:
 		n.answerSTUN(now, from, b, out)
 	case b[0] == protocol.TypeProbe:
-		n.reachProbe(from, b)
+		n.drops.add("unasked probe") // those that were asked for go to fresh sockets
 	default:
 		return false
 	}
@@ -57,15 +58,9 @@ func (n *Node) answerSTUN(now time.Time, from netip.AddrPort, b []byte, out *end
 // setOrigin notes from which addresses STUN is answered: the one that was asked for, or the only public one of a family.
 func (n *Node) setOrigin() {
 	var r nat.Responder
-	b := n.bound()
-	own := []netip.Addr{b.Addr()}
-	if b.Addr().IsUnspecified() || !b.Addr().IsValid() {
-		own = nil
-		for _, p := range n.ownPrefixes() {
-			if tunnel.Public(p.Addr()) {
-				own = append(own, p.Addr().Unmap())
-			}
-		}
+	own := n.ownAddresses()
+	if _, only := n.onlyAddress(); !only {
+		own = slices.DeleteFunc(own, func(a netip.Addr) bool { return !tunnel.Public(a) })
 	}
 	only := func(v6 bool) (o netip.AddrPort) {
 		for _, a := range own {
@@ -74,7 +69,7 @@ func (n *Node) setOrigin() {
 			case o.IsValid():
 				return netip.AddrPort{} // which of several is not known
 			default:
-				o = netip.AddrPortFrom(a, b.Port())
+				o = netip.AddrPortFrom(a, n.bound().Port())
 			}
 		}
 		return o

@@ -59,3 +59,11 @@ func (t *tasks) stop() error {
 	defer t.mu.Unlock()
 	return t.err
 }
+
+// poke wakes the loop that waits on a channel with room for one, and does nothing where it has been woken already.
+func poke(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

@@ -9,26 +9,20 @@ import (
 )
 
 // Candidates are the TCP addresses at which a node with these interface addresses may be dialled: public ones first, for
-// the direct route, then private ones, for nodes at the same location. reachable are addresses at which others have
-// reached it.
-func Candidates(own []netip.Prefix, port uint16, reachable []netip.AddrPort) []protocol.Candidate {
+// the direct route, then private ones, for nodes at the same location.
+func Candidates(own []netip.Prefix, port uint16) []protocol.Candidate {
 	var l []protocol.Candidate
-	add := func(kind protocol.CandidateKind, a netip.AddrPort, priority uint32) {
-		addr := protocol.AddrOf(a)
-		known := slices.ContainsFunc(l, func(c protocol.Candidate) bool { return c.Addr == addr })
-		if !known && dialable(addr.Addr()) {
-			l = append(l, protocol.Candidate{Kind: kind, Protocol: protocol.TCP, Addr: addr, Priority: priority})
-		}
-	}
-	for _, a := range reachable {
-		add(protocol.CandidateSeen, a, 300)
-	}
 	for _, p := range own {
+		addr := protocol.AddrOf(netip.AddrPortFrom(p.Addr(), port))
+		known := slices.ContainsFunc(l, func(c protocol.Candidate) bool { return c.Addr == addr })
+		if known || !dialable(addr.Addr()) {
+			continue
+		}
 		priority := uint32(100)
 		if Public(p.Addr()) {
 			priority = 200
 		}
-		add(protocol.CandidateHost, netip.AddrPortFrom(p.Addr(), port), priority)
+		l = append(l, protocol.Candidate{Kind: protocol.CandidateHost, Protocol: protocol.TCP, Addr: addr, Priority: priority})
 	}
 	slices.SortStableFunc(l, func(a, b protocol.Candidate) int { return cmp.Compare(b.Priority, a.Priority) })
 	return l[:min(len(l), protocol.MaxCandidates)]
