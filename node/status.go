@@ -33,7 +33,7 @@ func (b backend) Status(context.Context) (localapi.Status, error) {
 func (n *Node) messages() localapi.Messages {
 	by, _ := n.carrier()
 	m := localapi.Messages{Carrier: by}
-	if s := n.carrierState(); by == s.Carrier {
+	if s := n.CarrierState(); by == s.Carrier {
 		m.Address, m.Proxy = s.Address, s.Proxy
 	}
 	return m

@@ -38,7 +38,9 @@ func TestWebBoundsWhoAsks(t *testing.T) {
 	}
 	await := func(n int) {
 		t.Helper()
-		for end := time.Now().Add(time.Minute); asking() != n; time.Sleep(time.Millisecond) {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for end := time.Now().Add(time.Minute); asking() != n; <-tick.C {
 			if time.Now().After(end) {
 				t.Fatalf("%d ask, not %d", asking(), n)
 			}
