@@ -106,7 +106,9 @@ func TestSilentOnTheWire(t *testing.T) {
 			if c.name == "replayed" {
 				want = 1
 			}
-			if got := count(super.node, c.counter) - before; got != want {
+			// Live nodes introduce themselves too, and are then strangers at first.
+			introduced := c.counter == "messages: unknown sender" || c.counter == "messages: unknown session"
+			if got := count(super.node, c.counter) - before; got < want || got > want && !introduced {
 				t.Errorf("%s counted %d times, want %d: %v", c.counter, got, want, super.node.Stats()["messages"])
 			}
 		})
