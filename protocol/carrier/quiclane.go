@@ -95,6 +95,13 @@ func (l *Lane) Admit(now time.Time, addr netip.AddrPort, until time.Time) bool {
 	return true
 }
 
+// Dismiss takes back what Admit allowed; connections that are there go on.
+func (l *Lane) Dismiss(addr netip.AddrPort) {
+	l.admission.Lock()
+	defer l.admission.Unlock()
+	delete(l.admitted, unmapped(addr))
+}
+
 // ConnectionID mints an ID by which the lane knows the datagrams of a connection again.
 func (l *Lane) ConnectionID() (id [ConnectionIDSize]byte, err error) {
 	if _, err = rand.Read(id[:idRandom]); err == nil {

@@ -62,6 +62,9 @@ func (a *alone) Admit(_ time.Time, addr netip.AddrPort, _ time.Time) bool {
 	return plain(addr) == a.peer
 }
 
+// Dismiss implements Socket: nobody else is spoken with here later.
+func (a *alone) Dismiss(netip.AddrPort) {}
+
 // ConnectionID implements Socket.
 func (a *alone) ConnectionID() (id [10]byte, err error) {
 	_, err = rand.Read(id[:])

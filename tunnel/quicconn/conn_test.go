@@ -314,6 +314,34 @@ func TestHandshakesAreFew(t *testing.T) {
 	connect(t, a, b) // somebody waits anew
 }
 
+// A peer that was connected before may dial again before it is waited for: its first packets are lost, not refused.
+func TestDialledBeforeAwaited(t *testing.T) {
+	a, b := newNode(t, 1), newNode(t, 2)
+	from, _ := connect(t, a, b)
+	_ = from.Close()
+	strangers := func() uint64 { return b.lane.Stats()["stranger"] }
+	before := strangers()
+	var dialled sync.WaitGroup
+	dialled.Go(func() {
+		c, err := a.Dial(patience(t), b.addr(), link.ClientTLS(&a.cert, b.peer))
+		if err == nil {
+			_, err = c.Write([]byte{1})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	for end := time.Now().Add(10 * time.Second); strangers() == before && time.Now().Before(end); {
+		runtime.Gosched()
+	}
+	ctx, cancel := context.WithTimeout(patience(t), 10*time.Second)
+	defer cancel()
+	if _, err := b.AcceptFrom(ctx, a.addr(), link.ServerTLS(&b.cert)); err != nil {
+		t.Error(err)
+	}
+	dialled.Wait()
+}
+
 // A connection works on while random bytes, and mangled ones of its own, come in from everywhere.
 func TestStorm(t *testing.T) {
 	a, b := newNode(t, 1), newNode(t, 2)

@@ -27,6 +27,8 @@ type Socket interface {
 	net.PacketConn
 	// Admit lets connections start from addr until then; false where there is no room.
 	Admit(now time.Time, addr netip.AddrPort, until time.Time) bool
+	// Dismiss takes back what Admit allowed.
+	Dismiss(addr netip.AddrPort)
 	// ConnectionID mints an ID whose datagrams the socket lets in.
 	ConnectionID() ([10]byte, error)
 }
@@ -142,10 +144,14 @@ func (e *Endpoint) AcceptFrom(ctx context.Context, addr netip.AddrPort, conf *tl
 	}
 }
 
-// forget takes back an expectation; a connection that came for it all the same is closed.
+// forget takes back an expectation; a connection that came for it all the same is closed. When nobody waits any more, what comes
+// from there is lost and not refused: the next meeting with the same peer may have its first packets here before it is waited for.
 func (e *Endpoint) forget(addr netip.AddrPort, x *expectation) {
 	e.mu.Lock()
 	e.dropLocked(addr, x)
+	if len(e.expected[addr]) == 0 {
+		e.socket.Dismiss(addr)
+	}
 	e.mu.Unlock()
 	select {
 	case qc := <-x.got:
