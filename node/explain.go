@@ -40,7 +40,7 @@ func explain(err error) error {
 	case errors.Is(err, tunnel.ErrNoRoute):
 		code, hint = localapi.RouteFailed, "is the agent beside the device running? see `culvert status` there"
 	case errors.Is(err, dht.ErrUnreachable), errors.Is(err, dht.ErrNoMap):
-		code, hint = localapi.RouteFailed, "no super-node answers: is UDP to the internet open here? see `culvert status`"
+		code, hint = localapi.RouteFailed, "no super-node answers: see `culvert netcheck`, which says whether UDP, or at least port 443, gets out of this network"
 	case errors.Is(err, tunnel.ErrLimit):
 		code, hint = localapi.Limit, "close tunnels that are not needed, or raise limits in config.toml"
 	case errors.Is(err, tunnel.ErrNoMembership), errors.Is(err, ErrNotEnrolled):

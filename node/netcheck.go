@@ -61,6 +61,14 @@ func (n *Node) fillExtra(x *nat.Extra) {
 	x.Port = n.bound().Port()
 	x.Carrier, x.Proxy = n.carrier()
 	x.Super = slices.Contains(n.roles(), "super")
+	switch {
+	case !n.cfg.Settings.PortMap:
+		x.Unasked = nat.UnaskedOff
+	case n.mapper == nil:
+		x.Unasked = nat.UnaskedAddress
+	case !slices.ContainsFunc(n.members(), (*membership).keeps):
+		x.Unasked = nat.UnaskedSilent
+	}
 	for _, p := range n.portMappings() {
 		switch p.State {
 		case portMapped:
@@ -170,11 +178,11 @@ func anyDialled(ctx context.Context, to []string) nat.Tri {
 // netcheck puts what was found out into words.
 func (n *Node) netcheck(r nat.Report, x nat.Extra) localapi.Netcheck {
 	site := nat.SiteOf(r, x)
-	keep, found := n.keepaliveFound()
+	_, found := n.keepaliveFound()
 	out := localapi.Netcheck{
 		Kind: site.Kind, Traits: append([]string{}, site.Traits...), Summary: site.String(), Measured: r.At, UDP: r.UDP.String(),
 		Carrier: x.Carrier, Proxy: x.Proxy, CarrierNAT: r.Carrier.String(),
-		KeepaliveSeconds: keep.Seconds(), KeepaliveMeasured: found,
+		KeepaliveSeconds: n.keepaliveInterval().Seconds(), KeepaliveMeasured: found,
 		IPv4: n.netcheckFamily(r.V4, false), IPv6: n.netcheckFamily(r.V6, true),
 		Servers: []localapi.NetcheckProbe{}, PortMappings: append([]localapi.PortMapping{}, n.portMappings()...),
 		Routes: []localapi.NetcheckRoute{}, Advice: append([]string{}, nat.Advice(r, x)...),

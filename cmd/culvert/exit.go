@@ -49,6 +49,14 @@ func (f *failure) withHint(format string, args ...any) *failure {
 	return f
 }
 
+// lines is the message for people: where routes failed, each on a line of its own.
+func (f *failure) lines() string {
+	if f.Code != string(localapi.RouteFailed) || !strings.Contains(f.Message, "; ") {
+		return f.Message
+	}
+	return strings.ReplaceAll(strings.Replace(f.Message, ": ", ":\n  ", 1), "; ", "\n  ")
+}
+
 // usagef is an error of whoever wrote the command line.
 func usagef(format string, args ...any) *failure {
 	return &failure{Message: fmt.Errorf(format, args...).Error(), Code: codeUsage, exit: exitUsage}
@@ -65,7 +73,7 @@ func report(w io.Writer, cmd *cobra.Command, args []string, err error) int {
 		_ = printJSON(w, f)
 		return f.exit
 	}
-	fmt.Fprintf(w, "culvert: %s\n", f.Message)
+	fmt.Fprintf(w, "culvert: %s\n", f.lines())
 	if f.Hint != "" {
 		fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(f.Hint, "\n", "\n  "))
 	}

@@ -112,7 +112,7 @@ func showKeepalive(n client.Netcheck) string {
 	if n.KeepaliveMeasured {
 		return fmt.Sprintf("every %s, measured", showDuration(d))
 	}
-	return fmt.Sprintf("every %s, until it has been measured", showDuration(d))
+	return fmt.Sprintf("every %s, not measured", showDuration(d))
 }
 
 func showMapping(p api.PortMapping) string {

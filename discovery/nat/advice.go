@@ -45,6 +45,8 @@ func mapped(x Extra) Expect {
 		e.Expect, e.Why = "yes", "the router has opened a port"
 	case len(x.Offered) > 0:
 		e.Expect, e.Why = "no", "the router speaks of opening ports, and none has been reached from outside"
+	case x.Unasked != "":
+		e.Expect, e.Why = "no", "routers are not asked: "+x.Unasked
 	default:
 		e.Expect, e.Why = "no", "no router that opens ports was found"
 	}
@@ -93,7 +95,9 @@ func Advice(r Report, x Extra) []string {
 		"and faster")
 	add(kind == SiteProxyOnly || kind == Site443Only, "If UDP must stay closed, allow outgoing TCP to port 7700, where most super-nodes are: fewer super-nodes are reached on 443 alone")
 	add(kind == SiteCarrier, "Ask the provider for a public IPv4 address of your own, or for IPv6: its NAT cannot be opened from here")
-	add(kind != SiteCarrier && translated && !opened && len(x.Offered) == 0,
+	add(kind != SiteCarrier && translated && !opened && x.Unasked == UnaskedOff,
+		"Set portmap = true in config.toml, and enable UPnP, NAT-PMP or PCP on the router: this agent then opens a port by itself")
+	add(kind != SiteCarrier && translated && !opened && len(x.Offered) == 0 && x.Unasked == "",
 		"Enable UPnP, NAT-PMP or PCP on the router: this agent then opens a port by itself")
 	add(kind != SiteCarrier && len(x.Offered) > 0 && !opened,
 		"The router speaks of opening ports, but what it opened was not reached from outside: look at its firewall, and for a second router before it")

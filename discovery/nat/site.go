@@ -37,10 +37,18 @@ type Extra struct {
 	HTTPS   Tri    // TCP connections to where the operator serves HTTPS get out, without a proxy
 	// Mapped are the protocols (upnp, nat_pmp, pcp) by which the router has opened a port, Offered those that it speaks.
 	Mapped, Offered []string
+	Unasked         string // why routers are not asked at all, one of the Unasked constants; empty: they are
 	Listening       bool   // somebody may connect to this node's TCP port from everywhere: a super-node has done so
 	Super           bool   // this node is a super-node
 	Port            uint16 // this node's
 }
+
+// Why a node asks no router to open a port.
+const (
+	UnaskedOff     = "portmap is false in config.toml"
+	UnaskedSilent  = "other agents at this location keep themselves reachable, and this one is silent"
+	UnaskedAddress = "this agent listens at one address only"
+)
 
 // Site is a kind of site with what else is to be said of it: dual_stack, the behaviour behind a carrier's NAT, and the
 // protocols by which ports are opened.

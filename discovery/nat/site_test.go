@@ -52,6 +52,8 @@ func TestSites(t *testing.T) {
 		{"dual stack", Report{UDP: Yes, V4: cone(FilteringPort), V6: public(FilteringPort)}, udp, "port_restricted", []string{"dual_stack"}, "port-restricted NAT, dual-stack", "yes", []string{"UPnP", "forward", "pinhole"}},
 		{"UPnP", Report{UDP: Yes, V4: cone(FilteringPort)}, Extra{Carrier: "udp", Mapped: []string{"upnp", "pcp", "pcp"}}, "port_restricted", []string{"upnp", "pcp"}, "port-restricted NAT, UPnP, PCP", "yes", []string{"IPv6"}},
 		{"a port that nobody reaches", Report{UDP: Yes, V4: cone(FilteringPort)}, Extra{Carrier: "udp", Offered: []string{"upnp"}}, "port_restricted", nil, "port-restricted NAT", "yes", []string{"second router", "forward", "IPv6"}},
+		{"routers not asked", Report{UDP: Yes, V4: cone(FilteringPort)}, Extra{Carrier: "udp", Unasked: UnaskedOff}, "port_restricted", nil, "port-restricted NAT", "yes", []string{"portmap = true", "forward", "IPv6"}},
+		{"silent", Report{UDP: Yes, V4: cone(FilteringPort)}, Extra{Carrier: "udp", Unasked: UnaskedSilent}, "port_restricted", nil, "port-restricted NAT", "yes", []string{"forward", "IPv6"}},
 		{"a forwarded port", Report{UDP: Yes, V4: cone(FilteringPort)}, Extra{Carrier: "udp", Listening: true}, "port_restricted", nil, "port-restricted NAT", "yes", []string{"IPv6"}},
 		{"nothing measured", Report{}, Extra{}, "unknown", nil, "not known", "unlikely", nil},
 		{"pongs alone", Report{UDP: Yes}, udp, "unknown", nil, "not known", "unlikely", nil},

@@ -220,7 +220,7 @@ type Netcheck struct {
 	IPv6              NetcheckFamily  `json:"ipv6"`
 	CarrierNAT        string          `json:"carrier_nat"` // yes, no, unknown
 	KeepaliveSeconds  float64         `json:"keepalive_seconds"`
-	KeepaliveMeasured bool            `json:"keepalive_measured"` // false: the safe default
+	KeepaliveMeasured bool            `json:"keepalive_measured"` // false: as configured, else a safe default
 	Servers           []NetcheckProbe `json:"servers"`
 	PortMappings      []PortMapping   `json:"port_mappings"`
 	Routes            []NetcheckRoute `json:"routes"` // best first

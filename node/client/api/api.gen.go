@@ -266,7 +266,7 @@ type Netcheck struct {
 	// Ipv6 What was found out for IPv4 or IPv6, in the words of RFC 4787.
 	Ipv6 NetcheckFamily `json:"ipv6"`
 
-	// KeepaliveMeasured It has been found by trying; else it is a safe default.
+	// KeepaliveMeasured It has been found by trying; else it is what the configuration says, or a safe default.
 	KeepaliveMeasured bool `json:"keepalive_measured"`
 
 	// KeepaliveSeconds How often something has to be sent so that a binding stays.
