@@ -82,7 +82,8 @@ type Node struct {
 	calls    calls
 	asking   asking // TunnelRequests whose answers come by way of a super-node
 	nat      *natState
-	probes   *reachProbes // of others, whom this node serves
+	probes   *reachProbes
+	// Set before Run, where there is somebody who knows.
 
 	gateways atomic.Pointer[[]discovery.Gateway]
 	located  chan struct{} // closed with the first look at the networks
