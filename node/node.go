@@ -82,11 +82,12 @@ type Node struct {
 	calls    calls
 	asking   asking // TunnelRequests whose answers come by way of a super-node
 	nat      *natState
-	probes   *reachProbes // of others, whom this node serves
+	probes   *reachProbes
+	// Set before Run, where there is somebody who knows.
 
 	gateways atomic.Pointer[[]discovery.Gateway]
 	located  chan struct{} // closed with the first look at the networks
-	families atomic.Uint32 // see reach.go
+	families atomic.Uint32 // see families.go
 
 	mu          sync.Mutex
 	memberships map[protocol.Domain]*membership

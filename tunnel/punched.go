@@ -70,7 +70,7 @@ func (m *Manager) byPunch(ctx context.Context, w want, t Target, key linkKey) (*
 	}
 	near := shares(m.cfg.Locator.Locations(key.local.Domain()), t.Info.Locations)
 	path, err := m.cfg.Puncher.Meet(ctx, Meeting{
-		Token: token, Requester: true, Local: key.local, Peer: t.Node.ID, MyNAT: nat,
+		Token: token, Request: hash, Requester: true, Local: key.local, Peer: t.Node.ID, Mine: mine, MyNAT: nat,
 		Theirs: m.sendable(answer.Candidates, near), TheirNAT: answer.Punch, Near: near,
 	})
 	m.rests.note(time.Now(), t.Node.ID, err)
@@ -164,7 +164,7 @@ func (m *Manager) offerPunch(ctx context.Context, me *member, peer protocol.ID, 
 		return
 	}
 	x := Meeting{
-		Token: req.Token, Local: me.Node.ID, Peer: peer, MyNAT: nat,
+		Token: req.Token, Request: hash, Local: me.Node.ID, Peer: peer, Mine: mine, MyNAT: nat,
 		Theirs: m.sendable(req.Candidates, false), TheirNAT: req.Punch,
 	}
 	started := m.introduce(peer, func(ctx context.Context) error {
