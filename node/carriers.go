@@ -52,9 +52,7 @@ type CarrierState struct {
 }
 
 // CarrierState says how messages travel now.
-func (n *Node) CarrierState() CarrierState { return n.carrierState() }
-
-func (n *Node) carrierState() CarrierState {
+func (n *Node) CarrierState() CarrierState {
 	w := n.choice.last.Load()
 	if !n.mux.Blocked() || w == nil {
 		return CarrierState{Carrier: "udp"}
@@ -139,14 +137,14 @@ func (n *Node) carrierAct(ctx context.Context, a carrier.ChooserAction) {
 		n.tasks.start(n.dialStreams)
 	case carrier.ActBlock:
 		n.mux.Block(true)
-		s := n.carrierState()
+		s := n.CarrierState()
 		n.log.Info("UDP does not pass here; messages travel by stream", "carrier", s.Carrier, "address", s.Address, "proxy", s.Proxy)
 		n.tendAllHomes()
 	case carrier.ActUnblock:
 		n.mux.Block(false)
 		n.log.Info("messages travel by UDP")
 		n.tendAllHomes()
-	case carrier.ActCloseLanes:
+	case carrier.ActCloseDetours:
 		n.mux.CloseDetours()
 	}
 }

@@ -33,11 +33,11 @@ const (
 type ChooserAction uint8
 
 const (
-	ActProbe      ChooserAction = iota // ask peers by UDP; ends in EventUDPAnswered or EventUDPSilent
-	ActDial                            // open streams to peers; ends in EventStreamUp or EventNoStream
-	ActBlock                           // streams stand in for UDP from now on
-	ActUnblock                         // UDP carries again
-	ActCloseLanes                      // end the streams
+	ActProbe        ChooserAction = iota // ask peers by UDP; ends in EventUDPAnswered or EventUDPSilent
+	ActDial                              // open streams to peers; ends in EventStreamUp or EventNoStream
+	ActBlock                             // streams stand in for UDP from now on
+	ActUnblock                           // UDP carries again
+	ActCloseDetours                      // end the streams
 )
 
 type chooserState uint8
@@ -70,7 +70,7 @@ func (c *Chooser) Step(now time.Time, e ChooserEvent) (acts []ChooserAction) {
 		if c.state != byStream {
 			c.state = proving
 		} else {
-			acts = append(acts, ActCloseLanes) // they lead through the old network
+			acts = append(acts, ActCloseDetours) // they lead through the old network
 		}
 		return c.probe(acts)
 	case EventDoubt:
@@ -85,7 +85,7 @@ func (c *Chooser) Step(now time.Time, e ChooserEvent) (acts []ChooserAction) {
 			return c.probe(acts)
 		case byStream:
 			// The streams themselves may have died unnoticed.
-			return c.dial(c.probe(append(acts, ActCloseLanes)))
+			return c.dial(c.probe(append(acts, ActCloseDetours)))
 		}
 	case EventUDPAnswered:
 		c.probing, c.rest, c.next = false, 0, time.Time{}
@@ -121,7 +121,7 @@ func (c *Chooser) Step(now time.Time, e ChooserEvent) (acts []ChooserAction) {
 	case EventTick:
 		if !c.closeAt.IsZero() && !now.Before(c.closeAt) {
 			c.closeAt = time.Time{}
-			acts = append(acts, ActCloseLanes)
+			acts = append(acts, ActCloseDetours)
 		}
 		if !c.next.IsZero() && !now.Before(c.next) {
 			c.next = time.Time{}

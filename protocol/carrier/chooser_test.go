@@ -29,7 +29,7 @@ func TestChooser(t *testing.T) {
 			{30 * time.Second, EventTick, []ChooserAction{ActProbe}},
 			{time.Second, EventUDPAnswered, []ChooserAction{ActUnblock}},
 			{9 * time.Second, EventTick, nil},
-			{time.Second, EventTick, []ChooserAction{ActCloseLanes}},
+			{time.Second, EventTick, []ChooserAction{ActCloseDetours}},
 			{time.Hour, EventTick, nil},
 		},
 		"a late answer": {
@@ -69,7 +69,7 @@ func TestChooser(t *testing.T) {
 			{0, EventSilence, []ChooserAction{ActProbe}},
 			{0, EventUDPSilent, []ChooserAction{ActDial}},
 			{0, EventStreamUp, []ChooserAction{ActBlock}},
-			{0, EventSilence, []ChooserAction{ActCloseLanes, ActProbe, ActDial}},
+			{0, EventSilence, []ChooserAction{ActCloseDetours, ActProbe, ActDial}},
 			{0, EventUDPSilent, nil},
 			{0, EventNoStream, []ChooserAction{ActUnblock}},
 			{firstRest, EventTick, []ChooserAction{ActProbe}},
@@ -81,7 +81,7 @@ func TestChooser(t *testing.T) {
 			{0, EventStreamUp, nil}, // by the old one
 			{0, EventUDPSilent, []ChooserAction{ActDial}},
 			{0, EventStreamUp, []ChooserAction{ActBlock}},
-			{0, EventNetwork, []ChooserAction{ActCloseLanes, ActProbe}},
+			{0, EventNetwork, []ChooserAction{ActCloseDetours, ActProbe}},
 			{0, EventUDPAnswered, []ChooserAction{ActUnblock}},
 		},
 	} {

@@ -37,6 +37,8 @@ type detour struct {
 	retryAt time.Time     // of a failed one; guarded by Mux.mu
 }
 
+func (d *detour) failed() bool { return detourState(d.state.Load()) == detourFailed }
+
 // Block says whether UDP counts as blocked. While it does, what is for a peer that offers streams travels on one.
 func (m *Mux) Block(blocked bool) { m.blocked.Store(blocked) }
 
@@ -51,22 +53,22 @@ func (m *Mux) Reaches(to netip.AddrPort) bool {
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	l := m.detours[to]
-	return l == nil || detourState(l.state.Load()) != detourFailed || !time.Now().Before(l.retryAt)
+	d := m.detours[to]
+	return d == nil || !d.failed() || !time.Now().Before(d.retryAt)
 }
 
 // Reach makes sure of a stream to a peer, whether or not UDP counts as blocked.
 func (m *Mux) Reach(ctx context.Context, to netip.AddrPort) error {
-	l := m.detour(to)
-	if l == nil {
+	d := m.detour(to)
+	if d == nil {
 		return ErrNoStream
 	}
 	select {
-	case <-l.known:
+	case <-d.known:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if detourState(l.state.Load()) == detourFailed {
+	if d.failed() {
 		return ErrNoStream
 	}
 	return nil
@@ -76,8 +78,8 @@ func (m *Mux) Reach(ctx context.Context, to netip.AddrPort) error {
 func (m *Mux) CloseDetours() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for to, l := range m.detours {
-		l.cancel()
+	for to, d := range m.detours {
+		d.cancel()
 		delete(m.detours, to)
 	}
 }
@@ -89,12 +91,12 @@ func (m *Mux) hasDetour(to netip.AddrPort) bool {
 }
 
 func (m *Mux) handDetour(to netip.AddrPort, data []byte) bool {
-	l := m.detour(to)
-	if l == nil || detourState(l.state.Load()) == detourFailed {
+	d := m.detour(to)
+	if d == nil || d.failed() {
 		m.counts[muxGone].Add(1)
 		return false
 	}
-	if l.out.push(data) {
+	if d.out.push(data) {
 		m.counts[muxOverflow].Add(1)
 	}
 	return true
@@ -103,40 +105,40 @@ func (m *Mux) handDetour(to netip.AddrPort, data []byte) bool {
 // detour finds the stream to a peer or starts to dial it; nil where there is no room.
 func (m *Mux) detour(to netip.AddrPort) *detour {
 	m.mu.RLock()
-	l := m.usableLocked(to)
+	d := m.usableLocked(to)
 	m.mu.RUnlock()
-	if l != nil {
-		return l
+	if d != nil {
+		return d
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if l = m.usableLocked(to); l != nil {
-		return l
+	if d = m.usableLocked(to); d != nil {
+		return d
 	}
 	delete(m.detours, to)
-	if m.closed || m.cfg.Dial == nil || len(m.detours) >= m.cfg.Lanes && !m.dropFailedLocked() {
-		m.counts[muxLanes].Add(1)
+	if m.closed || m.cfg.Dial == nil || len(m.detours) >= m.cfg.Detours && !m.dropFailedLocked() {
+		m.counts[muxDetours].Add(1)
 		return nil
 	}
 	ctx, cancel := context.WithCancel(m.ctx)
-	l = &detour{to: to, out: newSendQueue(), cancel: cancel, known: make(chan struct{})}
-	m.detours[to] = l
-	m.wg.Go(func() { m.runLane(ctx, l) })
-	return l
+	d = &detour{to: to, out: newSendQueue(), cancel: cancel, known: make(chan struct{})}
+	m.detours[to] = d
+	m.wg.Go(func() { m.runDetour(ctx, d) })
+	return d
 }
 
 // usableLocked is the detour to a peer, if it lives or has failed lately.
 func (m *Mux) usableLocked(to netip.AddrPort) *detour {
-	l := m.detours[to]
-	if l != nil && detourState(l.state.Load()) == detourFailed && !time.Now().Before(l.retryAt) {
+	d := m.detours[to]
+	if d != nil && d.failed() && !time.Now().Before(d.retryAt) {
 		return nil
 	}
-	return l
+	return d
 }
 
 func (m *Mux) dropFailedLocked() (dropped bool) {
-	for to, l := range m.detours {
-		if detourState(l.state.Load()) == detourFailed {
+	for to, d := range m.detours {
+		if d.failed() {
 			delete(m.detours, to)
 			dropped = true
 		}
@@ -144,38 +146,38 @@ func (m *Mux) dropFailedLocked() (dropped bool) {
 	return dropped
 }
 
-// runLane dials, and moves datagrams until the stream ends.
-func (m *Mux) runLane(ctx context.Context, l *detour) {
-	defer l.cancel()
+// runDetour dials, and moves datagrams until the stream ends.
+func (m *Mux) runDetour(ctx context.Context, d *detour) {
+	defer d.cancel()
 	dctx, cancel := context.WithTimeout(ctx, detourDial)
-	conn, err := m.cfg.Dial(dctx, l.to)
+	conn, err := m.cfg.Dial(dctx, d.to)
 	cancel()
 	if err != nil {
 		m.counts[muxDialFailed].Add(1)
-		m.fail(l)
-		close(l.known)
+		m.fail(d)
+		close(d.known)
 		return
 	}
 	m.counts[muxDialled].Add(1)
-	l.state.Store(int32(detourUp))
-	close(l.known)
+	d.state.Store(int32(detourUp))
+	close(d.known)
 	began := time.Now()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	err = newMessageStream(conn, l.to, true, m.times, l.out, m.in, ctx.Done()).run()
+	err = newMessageStream(conn, d.to, true, m.times, d.out, m.in, ctx.Done()).run()
 	if ctx.Err() == nil && !errors.Is(err, errUnused) && time.Since(began) < detourShort {
-		m.fail(l)
+		m.fail(d)
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.detours[l.to] == l {
-		delete(m.detours, l.to)
+	if m.detours[d.to] == d {
+		delete(m.detours, d.to)
 	}
 }
 
-func (m *Mux) fail(l *detour) {
+func (m *Mux) fail(d *detour) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l.retryAt = time.Now().Add(detourRest)
-	l.state.Store(int32(detourFailed))
+	d.retryAt = time.Now().Add(detourRest)
+	d.state.Store(int32(detourFailed))
 }

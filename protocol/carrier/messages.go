@@ -101,7 +101,7 @@ func (s *messageStream) read() error {
 		if len(b) == 0 {
 			if !s.dialled {
 				s.echo.Store(true)
-				s.wake()
+				s.out.poke()
 			}
 			continue
 		}
@@ -119,13 +119,6 @@ func (s *messageStream) read() error {
 		case <-s.stop:
 			return errStream
 		}
-	}
-}
-
-func (s *messageStream) wake() {
-	select {
-	case s.out.wake <- struct{}{}:
-	default:
 	}
 }
 

@@ -42,7 +42,7 @@ type MuxConfig struct {
 	Streams   int // accepted, in all, 4,096
 	PerSource int // of one address or IPv6 /64, 1,024: a site's proxy is one address
 	Unproved  int // of all, those that have brought nothing authentic, 512; half of them of one source, at most 64
-	Lanes     int // dialled, 256
+	Detours   int // dialled, 256
 }
 
 // Mux is a Conn over a UDP socket and over streams that stand in for it. Datagrams of the socket
@@ -83,7 +83,7 @@ func NewMux(udp Conn, cfg MuxConfig) *Mux {
 	set(&cfg.Streams, 4096)
 	set(&cfg.PerSource, 1024)
 	set(&cfg.Unproved, 512)
-	set(&cfg.Lanes, 256)
+	set(&cfg.Detours, 256)
 	if cfg.Offers == nil || cfg.Dial == nil {
 		cfg.Offers = func(netip.AddrPort) bool { return false }
 	}
@@ -239,7 +239,7 @@ const (
 	muxUnproved
 	muxDialled
 	muxDialFailed
-	muxLanes
+	muxDetours
 	muxOverflow
 	muxOversize
 	muxGone
@@ -250,7 +250,7 @@ const (
 var muxReasonNames = [muxReasons]string{
 	muxServed: "accepted", muxCrowded: "too many streams", muxSource: "too many streams from source",
 	muxUnproved: "dropped for a newer stream", muxDialled: "dialled", muxDialFailed: "dial failed",
-	muxLanes: "too many peers by stream", muxOverflow: "stream too slow", muxOversize: "oversize",
+	muxDetours: "too many peers by stream", muxOverflow: "stream too slow", muxOversize: "oversize",
 	muxGone: "stream has ended", muxNoUDP: "no UDP at that address",
 }
 

@@ -27,11 +27,16 @@ func (q *sendQueue) push(datagram []byte) (dropped bool) {
 	}
 	q.list = append(q.list, slices.Clone(datagram))
 	q.mu.Unlock()
+	q.poke()
+	return dropped
+}
+
+// poke has the writer look.
+func (q *sendQueue) poke() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return dropped
 }
 
 // take empties the queue.

@@ -42,9 +42,7 @@ func (w Way) String() string {
 	return s
 }
 
-const (
-	wayTimeout = 4 * time.Second
-)
+const wayTimeout = 4 * time.Second // to open a stream by one way
 
 var errALPN = errors.New("the peer, or a box on the way, does not take part")
 
@@ -100,7 +98,6 @@ func lay(ctx context.Context, conn net.Conn, w Way, service string) (ByteConn, e
 	if err != nil {
 		return nil, err
 	}
-	name := w.Address
 	if w.Form == TLS || w.Form == WebSocketTLS {
 		cfg := &tls.Config{
 			MinVersion: tls.VersionTLS13, ServerName: host, SessionTicketsDisabled: true,
@@ -122,7 +119,7 @@ func lay(ctx context.Context, conn net.Conn, w Way, service string) (ByteConn, e
 		conn = c
 	}
 	if w.Form != Bare {
-		return dialWebSocket(ctx, conn, name, service)
+		return dialWebSocket(ctx, conn, w.Address, service)
 	}
 	if c, ok := conn.(ByteConn); ok {
 		return c, nil
