@@ -59,7 +59,7 @@ type Node struct {
 	lane    *carrier.Lane // QUIC's part of conn
 	quic    *quicconn.Endpoint
 	punches *punch.Meetings // meetings by UDP, of all memberships
-	streams *carrier.Streams
+	tcp     *carrier.TCP
 	mux     *carrier.Mux // conn, and streams where UDP does not pass
 	web     *carrier.Web // streams at ports 443 and 80; nil where this node is not there
 	choice  choice       // of the carrier; see carriers.go
@@ -221,8 +221,8 @@ func (n *Node) Close() error {
 	if n.web != nil {
 		closing("HTTPS", n.web.Close)
 	}
-	if n.streams != nil {
-		closing("TCP", n.streams.Close)
+	if n.tcp != nil {
+		closing("TCP", n.tcp.Close)
 	}
 	if n.watcher != nil {
 		closing("watcher", n.watcher.Close)
@@ -288,12 +288,12 @@ func (n *Node) listen() error {
 		_ = tcp.Close()
 		return err
 	}
-	streams, err := n.streamConfig()
+	cfg, err := n.tcpConfig()
 	if err != nil {
 		_ = tcp.Close()
 		return err
 	}
-	if n.streams, err = carrier.ServeStreams(tcp, streams); err != nil {
+	if n.tcp, err = carrier.ServeTCP(tcp, cfg); err != nil {
 		return err
 	}
 	return n.openWeb(host)

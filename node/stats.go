@@ -10,7 +10,7 @@ import (
 // the local API at GET /v1/counters.
 func (n *Node) Stats() map[string]map[string]uint64 {
 	out := map[string]map[string]uint64{
-		"messages": n.ep.Stats(), "dispatch": n.drops.snapshot(), "streams": n.streams.Stats(),
+		"messages": n.ep.Stats(), "dispatch": n.drops.snapshot(), "streams": n.tcp.Stats(),
 		"tunnels": n.tunnels.Stats(), "relay": n.relay.Stats(), "udp": n.conn.Stats(), "quic": n.lane.Stats(), "punch": n.punchStats(),
 		"carriers": n.mux.Stats(),
 	}

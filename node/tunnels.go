@@ -67,10 +67,10 @@ func spliced(c relay.Conn) *net.TCPConn {
 	return nil
 }
 
-// streamConfig says who gets which connection on the TCP port.
-func (n *Node) streamConfig() (carrier.StreamConfig, error) {
+// tcpConfig says who gets which connection on the TCP port.
+func (n *Node) tcpConfig() (carrier.TCPConfig, error) {
 	cfg, err := n.serverTLS()
-	return carrier.StreamConfig{
+	return carrier.TCPConfig{
 		TLS: cfg,
 		Protocols: map[string]func(*tls.Conn){
 			link.ALPN:               func(c *tls.Conn) { n.streamEnded("link", n.tunnels.AcceptLink(c)) },

@@ -54,7 +54,7 @@ type agent struct {
 	node     *protocol.CertifiedNode
 	place    protocol.Hash // its location
 	own      []netip.Prefix
-	streams  *carrier.Streams
+	streams  *carrier.TCP
 	macs     map[[6]byte]netip.Addr
 	isolated bool          // offers no candidates
 	deaf     bool          // answers no requests
@@ -69,7 +69,7 @@ type agent struct {
 type relayNode struct {
 	peer    protocol.Peer
 	relay   *relay.Relay
-	streams *carrier.Streams
+	streams *carrier.TCP
 	joins   [][]byte
 	mu      sync.Mutex
 	frozen  chan struct{} // closed when the relay moves bytes again
@@ -149,7 +149,7 @@ func (w *world) agent(d protocol.Domain, place byte, own []netip.Prefix, opts ..
 	check(w.t, err)
 	check(w.t, m.AddIdentity(id))
 	a.Manager = m
-	a.streams = w.listen(carrier.StreamConfig{
+	a.streams = w.listen(carrier.TCPConfig{
 		TLS: m.ServerTLS(), Protocols: map[string]func(*tls.Conn){link.ALPN: func(c *tls.Conn) { _ = m.AcceptLink(c) }},
 		Raw: map[byte]func(*carrier.Peeked){link.PrefaceByte: func(c *carrier.Peeked) { _ = m.AcceptBulk(c) }},
 	})
@@ -169,10 +169,10 @@ func (w *world) agent(d protocol.Domain, place byte, own []netip.Prefix, opts ..
 	return a
 }
 
-func (w *world) listen(cfg carrier.StreamConfig) *carrier.Streams {
+func (w *world) listen(cfg carrier.TCPConfig) *carrier.TCP {
 	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	check(w.t, err)
-	s, err := carrier.ServeStreams(l, cfg)
+	s, err := carrier.ServeTCP(l, cfg)
 	check(w.t, err)
 	return s
 }
@@ -242,7 +242,7 @@ func (w *world) relayNode(addr string) *relayNode {
 	})
 	check(w.t, err)
 	n.relay = r
-	n.streams = w.listen(carrier.StreamConfig{Raw: map[byte]func(*carrier.Peeked){relay.FirstByte: func(c *carrier.Peeked) {
+	n.streams = w.listen(carrier.TCPConfig{Raw: map[byte]func(*carrier.Peeked){relay.FirstByte: func(c *carrier.Peeked) {
 		_ = r.Serve(&tapped{c, func(b []byte) {
 			n.mu.Lock()
 			frozen := n.frozen

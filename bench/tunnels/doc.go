@@ -6,7 +6,7 @@
 //
 // Each of the five is a process, and all share the machine's cores.
 //
-// The nodes are tunnel.Manager with its guard, links, flows and pumps, carrier.Streams on their TCP port, and relay.Relay at
+// The nodes are tunnel.Manager with its guard, links, flows and pumps, carrier.TCP on their TCP port, and relay.Relay at
 // the super-node. What is stood in for is the mesh around them: who is known to whom is fixed, and a TunnelRequest goes
 // straight from node to node on a stream, signed and verified as ever.
 //

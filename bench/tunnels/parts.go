@@ -32,14 +32,14 @@ func Parts() map[string]proc.Part {
 	return map[string]proc.Part{partDevice: serveDevice, partRelay: superNode, partAgent: tunnelNode, partUser: userNode}
 }
 
-func listen(cfg carrier.StreamConfig) (*carrier.Streams, netip.AddrPort, error) {
+func listen(cfg carrier.TCPConfig) (*carrier.TCP, netip.AddrPort, error) {
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, netip.AddrPort{}, err
 	}
 	// All connections come from one address here, unlike in a mesh.
 	cfg.PerSource = 1 << 16
-	s, err := carrier.ServeStreams(l, cfg)
+	s, err := carrier.ServeTCP(l, cfg)
 	if err != nil {
 		return nil, netip.AddrPort{}, errors.Join(err, l.Close())
 	}
@@ -87,7 +87,7 @@ func superNode(ctx context.Context, _ json.RawMessage, ready func(any) error) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	s, at, err := listen(carrier.StreamConfig{Raw: map[byte]func(*carrier.Peeked){
+	s, at, err := listen(carrier.TCPConfig{Raw: map[byte]func(*carrier.Peeked){
 		relay.FirstByte: func(c *carrier.Peeked) { _ = r.Serve(c) },
 	}})
 	if err != nil {
@@ -124,7 +124,7 @@ func tunnelNode(ctx context.Context, arg json.RawMessage, ready func(any) error)
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	s, own, err := listen(carrier.StreamConfig{
+	s, own, err := listen(carrier.TCPConfig{
 		TLS: t.ServerTLS(),
 		Protocols: map[string]func(*tls.Conn){
 			link.ALPN: func(c *tls.Conn) { complain("take a link", t.AcceptLink(c)) },

@@ -4,13 +4,14 @@
 //
 //	UDP   one socket for everything, told apart by a datagram's first byte (Classify)
 //	      0x00–0x03 STUN | 0x04–0x0f culvert messages | 0x40–0xff QUIC | else dropped
-//	TCP   one listener for everything, told apart by a connection's first byte (Streams)
+//	TCP   one listener for everything, told apart by a connection's first byte (TCP)
 //	      0x16 TLS, where ALPN names the handler | other registered bytes: raw handlers
 //
 // UDP implements Conn with batches. On Linux a batch is one recvmmsg or sendmmsg call on socket
 // addresses and vectors that live as long as the socket: golang.org/x/net's ReadBatch allocates two
 // objects a packet for its net.Addr (see BenchmarkReadBatch), this path allocates nothing.
-// Elsewhere, and where the kernel refuses these calls, a batch is a loop over single packets.
+// Elsewhere, and where the kernel refuses these calls, a batch is a loop over single packets. What
+// Classify calls QUIC goes to a Lane, which QUIC takes for a socket of its own.
 //
 // Addresses are never IPv4-mapped: an IPv4 peer is an IPv4 address also on a dual-stack socket.
 // The one exception are the addresses that Mux makes up, see below.
@@ -42,5 +43,8 @@
 // address of the TCP peer in IPv6 form, with a zone that names the stream, such as
 // [::ffff:192.0.2.1%stream/7]:40000. It can be no UDP peer's, an answer finds the stream by it, and
 // without the zone it is the peer's host. A datagram that came on a stream which this side dialled
-// has the UDP address for which the stream stands, so that nobody above needs to know.
+// has the UDP address for which the stream stands, so that nobody above needs to know; such a stream
+// is called a detour.
+//
+// Chooser decides when streams stand in for UDP, Memory keeps which ways this network lets through.
 package carrier

@@ -61,7 +61,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newStreams(l.(*net.TCPListener), StreamConfig{Raw: map[byte]func(*Peeked){0x08: echo}})
+	s, err := newTCP(l.(*net.TCPListener), TCPConfig{Raw: map[byte]func(*Peeked){0x08: echo}})
 	if err != nil {
 		t.Fatal(err)
 	}

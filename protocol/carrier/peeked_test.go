@@ -80,7 +80,7 @@ func TestPeekedJoined(t *testing.T) {
 }
 
 func FuzzStreamOpening(f *testing.F) {
-	s := startStreams(f, StreamConfig{
+	s := startTCP(f, TCPConfig{
 		TLS:       testTLS(f),
 		Protocols: map[string]func(*tls.Conn){"culvert/link/1": say("link")},
 		Raw:       map[byte]func(*Peeked){0x08: echo},

@@ -23,9 +23,9 @@ type Web struct {
 	once     sync.Once
 	wg       sync.WaitGroup
 
-	mu      sync.Mutex
-	closed  bool
-	streams []*Streams
+	mu     sync.Mutex
+	closed bool
+	ports  []*TCP
 }
 
 // NewWeb makes a Web without listeners; Close it.
@@ -54,27 +54,27 @@ func (w *Web) ServeTLS(l *net.TCPListener) error {
 	for name, serve := range w.services {
 		protocols[name] = func(c *tls.Conn) { serve(OverTLS(c)) }
 	}
-	return w.serve(l, StreamConfig{TLS: cfg, Protocols: protocols})
+	return w.serve(l, TCPConfig{TLS: cfg, Protocols: protocols})
 }
 
 // ServeHTTP serves a listener for plain HTTP, which it owns from then on.
 func (w *Web) ServeHTTP(l *net.TCPListener) error {
-	return w.serve(l, StreamConfig{Raw: map[byte]func(*Peeked){'G': func(c *Peeked) { w.give(c) }}})
+	return w.serve(l, TCPConfig{Raw: map[byte]func(*Peeked){'G': func(c *Peeked) { w.give(c) }}})
 }
 
-func (w *Web) serve(l *net.TCPListener, cfg StreamConfig) error {
+func (w *Web) serve(l *net.TCPListener, cfg TCPConfig) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		_ = l.Close()
 		return net.ErrClosed
 	}
-	s, err := ServeStreams(l, cfg)
+	s, err := ServeTCP(l, cfg)
 	if err != nil {
 		_ = l.Close()
 		return err
 	}
-	w.streams = append(w.streams, s)
+	w.ports = append(w.ports, s)
 	return nil
 }
 
@@ -92,11 +92,11 @@ func (w *Web) Close() error {
 	w.once.Do(func() {
 		w.mu.Lock()
 		w.closed = true
-		streams := w.streams
+		ports := w.ports
 		w.mu.Unlock()
 		close(w.stop)
 		_ = w.server.Close()
-		for _, s := range streams {
+		for _, s := range ports {
 			_ = s.Close()
 		}
 	})

@@ -32,14 +32,14 @@ func testTLS(t testing.TB) *tls.Config {
 	}
 }
 
-// startStreams serves a loopback listener until the test ends.
-func startStreams(t testing.TB, cfg StreamConfig) *Streams {
+// startTCP serves a loopback listener until the test ends.
+func startTCP(t testing.TB, cfg TCPConfig) *TCP {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := ServeStreams(l.(*net.TCPListener), cfg)
+	s, err := ServeTCP(l.(*net.TCPListener), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func startStreams(t testing.TB, cfg StreamConfig) *Streams {
 }
 
 // dial connects and sends what is given; the connection is closed with the test.
-func dial(t testing.TB, s *Streams, first ...byte) *net.TCPConn {
+func dial(t testing.TB, s *TCP, first ...byte) *net.TCPConn {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.LocalAddr().String())
 	if err != nil {
@@ -76,7 +76,7 @@ func ended(t testing.TB, conn net.Conn) {
 
 // count fails unless exactly this many connections ended so. The counter moves before the close
 // that a client sees.
-func count(t testing.TB, s *Streams, name string, want uint64) {
+func count(t testing.TB, s *TCP, name string, want uint64) {
 	t.Helper()
 	if got := s.Stats()[name]; got != want {
 		t.Fatalf("%q is %d, want %d: %v", name, got, want, s.Stats())
@@ -96,7 +96,7 @@ func say(text string) func(*tls.Conn) {
 }
 
 func TestStreamsTellApart(t *testing.T) {
-	s := startStreams(t, StreamConfig{
+	s := startTCP(t, TCPConfig{
 		TLS:       testTLS(t),
 		Protocols: map[string]func(*tls.Conn){"culvert/link/1": say("link"), "http/1.1": say("web"), "": say("none")},
 		Raw:       map[byte]func(*Peeked){0x08: echo},
@@ -139,7 +139,7 @@ func TestStreamsTellApart(t *testing.T) {
 }
 
 func TestStreamsWithoutHandlerForNoProtocol(t *testing.T) {
-	s := startStreams(t, StreamConfig{TLS: testTLS(t), Protocols: map[string]func(*tls.Conn){"http/1.1": say("web")}})
+	s := startTCP(t, TCPConfig{TLS: testTLS(t), Protocols: map[string]func(*tls.Conn){"http/1.1": say("web")}})
 	conn := tls.Client(dial(t, s), &tls.Config{InsecureSkipVerify: true})
 	if got, _ := io.ReadAll(conn); len(got) != 0 {
 		t.Fatalf("got %q", got)
@@ -148,7 +148,7 @@ func TestStreamsWithoutHandlerForNoProtocol(t *testing.T) {
 }
 
 func TestStreamsTimeouts(t *testing.T) {
-	s := startStreams(t, StreamConfig{
+	s := startTCP(t, TCPConfig{
 		TLS:       testTLS(t),
 		Protocols: map[string]func(*tls.Conn){"http/1.1": say("web")},
 		Raw:       map[byte]func(*Peeked){0x08: echo},
@@ -177,7 +177,7 @@ func TestSilentConnectionsDelayNobody(t *testing.T) {
 	const silent = 5000
 	for name, halfOpen := range map[string]int{"all fit": 3 * silent, "crowded": 512} {
 		t.Run(name, func(t *testing.T) {
-			s := startStreams(t, StreamConfig{
+			s := startTCP(t, TCPConfig{
 				TLS:       testTLS(t),
 				Protocols: map[string]func(*tls.Conn){"culvert/link/1": say("link")},
 				Raw:       map[byte]func(*Peeked){0x08: echo},
@@ -211,7 +211,7 @@ func TestSilentConnectionsDelayNobody(t *testing.T) {
 
 // Stalled handshakes fill their own room only.
 func TestStalledHandshakesDelayNobody(t *testing.T) {
-	s := startStreams(t, StreamConfig{
+	s := startTCP(t, TCPConfig{
 		TLS:       testTLS(t),
 		Protocols: map[string]func(*tls.Conn){"culvert/link/1": say("link")},
 		HalfOpen:  40, PerSource: 1000,
@@ -226,7 +226,7 @@ func TestStalledHandshakesDelayNobody(t *testing.T) {
 }
 
 func TestPerSourceCap(t *testing.T) {
-	s := startStreams(t, StreamConfig{Raw: map[byte]func(*Peeked){0x08: echo}, PerSource: 3})
+	s := startTCP(t, TCPConfig{Raw: map[byte]func(*Peeked){0x08: echo}, PerSource: 3})
 	oldest := dial(t, s)
 	for range 3 {
 		dial(t, s)
@@ -241,7 +241,7 @@ func TestPerSourceCap(t *testing.T) {
 
 func TestCloseEndsEverything(t *testing.T) {
 	running := make(chan struct{})
-	s := startStreams(t, StreamConfig{Raw: map[byte]func(*Peeked){0x08: func(p *Peeked) {
+	s := startTCP(t, TCPConfig{Raw: map[byte]func(*Peeked){0x08: func(p *Peeked) {
 		running <- struct{}{}
 		echo(p)
 	}}})
@@ -264,7 +264,7 @@ func TestCloseEndsEverything(t *testing.T) {
 }
 
 func TestWaitSaysWhyTheListenerEnded(t *testing.T) {
-	s := startStreams(t, StreamConfig{Raw: map[byte]func(*Peeked){0x08: echo}})
+	s := startTCP(t, TCPConfig{Raw: map[byte]func(*Peeked){0x08: echo}})
 	if err := s.listener.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -274,8 +274,8 @@ func TestWaitSaysWhyTheListenerEnded(t *testing.T) {
 }
 
 func TestStreamConfigHalfGiven(t *testing.T) {
-	for _, cfg := range []StreamConfig{{TLS: testTLS(t)}, {Protocols: map[string]func(*tls.Conn){"": say("")}}} {
-		if _, err := ServeStreams(nil, cfg); !errors.Is(err, ErrStreamConfig) {
+	for _, cfg := range []TCPConfig{{TLS: testTLS(t)}, {Protocols: map[string]func(*tls.Conn){"": say("")}}} {
+		if _, err := ServeTCP(nil, cfg); !errors.Is(err, ErrTCPConfig) {
 			t.Fatal(err)
 		}
 	}

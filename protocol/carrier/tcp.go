@@ -17,10 +17,10 @@ import (
 // firstByteTLS is the record type of a ClientHello.
 const firstByteTLS = 0x16
 
-// StreamConfig says who gets which connection. A handler runs in a goroutine of its own; it closes
-// the connection, or hands it on to a new owner before it returns. While it runs, Close of the
-// Streams closes its connection under it. Time limits end when the handler is called.
-type StreamConfig struct {
+// TCPConfig says who gets which connection. A handler runs in a goroutine of its own; it closes
+// the connection, or hands it on to a new owner before it returns. While it runs, Close of
+// the TCP closes its connection under it. Time limits end when the handler is called.
+type TCPConfig struct {
 	TLS       *tls.Config                // NextProtos, where empty, is filled from Protocols
 	Protocols map[string]func(*tls.Conn) // by ALPN; "" takes clients that offer none
 	Raw       map[byte]func(*Peeked)     // by the first byte, which is still to be read
@@ -64,12 +64,12 @@ var reasonNames = [reasons]string{
 	reasonClosed:        "closed",
 }
 
-// Streams serves one TCP listener: it accepts, tells connections apart by their first byte, and
+// TCP serves one listener: it accepts, tells connections apart by their first byte, and
 // hands them to their handlers. Neither a slow peer nor a handshake ever holds up the accept loop.
-type Streams struct {
+type TCP struct {
 	listener *net.TCPListener
 	accept   func() (*net.TCPConn, error) // the listener's; tests make it fail
-	cfg      StreamConfig
+	cfg      TCPConfig
 	half     *halfOpen
 	counts   [reasons]atomic.Uint64
 	closing  sync.Once
@@ -82,12 +82,12 @@ type Streams struct {
 	active map[*net.TCPConn]struct{} // whose handler runs
 }
 
-// ErrStreamConfig means that there is TLS to serve and no configuration for it, or the reverse.
-var ErrStreamConfig = errors.New("stream protocols and TLS configuration must come together")
+// ErrTCPConfig means that there is TLS to serve and no configuration for it, or the reverse.
+var ErrTCPConfig = errors.New("TLS protocols and TLS configuration must come together")
 
-// ServeStreams starts to serve l, which it owns from then on.
-func ServeStreams(l *net.TCPListener, cfg StreamConfig) (*Streams, error) {
-	s, err := newStreams(l, cfg)
+// ServeTCP starts to serve l, which it owns from then on.
+func ServeTCP(l *net.TCPListener, cfg TCPConfig) (*TCP, error) {
+	s, err := newTCP(l, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -95,9 +95,9 @@ func ServeStreams(l *net.TCPListener, cfg StreamConfig) (*Streams, error) {
 	return s, nil
 }
 
-func newStreams(l *net.TCPListener, cfg StreamConfig) (*Streams, error) {
+func newTCP(l *net.TCPListener, cfg TCPConfig) (*TCP, error) {
 	if (cfg.TLS == nil) != (len(cfg.Protocols) == 0) {
-		return nil, ErrStreamConfig
+		return nil, ErrTCPConfig
 	}
 	if cfg.TLS != nil && len(cfg.TLS.NextProtos) == 0 {
 		cfg.TLS = cfg.TLS.Clone()
@@ -106,7 +106,7 @@ func newStreams(l *net.TCPListener, cfg StreamConfig) (*Streams, error) {
 	cfg.HalfOpen = cmp.Or(cfg.HalfOpen, 4096)
 	cfg.PerSource = cmp.Or(cfg.PerSource, 128)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
-	s := &Streams{
+	s := &TCP{
 		listener: l,
 		accept:   l.AcceptTCP,
 		cfg:      cfg,
@@ -118,14 +118,14 @@ func newStreams(l *net.TCPListener, cfg StreamConfig) (*Streams, error) {
 }
 
 // LocalAddr is the address that is listened on.
-func (s *Streams) LocalAddr() netip.AddrPort {
+func (s *TCP) LocalAddr() netip.AddrPort {
 	addr := s.listener.Addr().(*net.TCPAddr).AddrPort()
 	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 }
 
 // Close stops accepting, closes what is half-open and what a handler still holds, and waits for
 // all of it. It must not be called from a handler.
-func (s *Streams) Close() error {
+func (s *TCP) Close() error {
 	var err error
 	s.closing.Do(func() {
 		close(s.stop)
@@ -144,13 +144,13 @@ func (s *Streams) Close() error {
 }
 
 // Wait returns when nothing runs any more: nil after Close, else why the listener ended.
-func (s *Streams) Wait() error {
+func (s *TCP) Wait() error {
 	s.wg.Wait()
 	return s.err
 }
 
 // Stats counts connections by what became of them.
-func (s *Streams) Stats() map[string]uint64 {
+func (s *TCP) Stats() map[string]uint64 {
 	stats := make(map[string]uint64, reasons)
 	for r := range s.counts {
 		stats[reasonNames[r]] = s.counts[r].Load()
@@ -158,7 +158,7 @@ func (s *Streams) Stats() map[string]uint64 {
 	return stats
 }
 
-func (s *Streams) acceptLoop() {
+func (s *TCP) acceptLoop() {
 	const shortest, longest = 5 * time.Millisecond, time.Second
 	pause := shortest
 	for {
@@ -191,7 +191,7 @@ func (s *Streams) acceptLoop() {
 }
 
 // admit starts the half-open part of a connection's life.
-func (s *Streams) admit(conn *net.TCPConn) {
+func (s *TCP) admit(conn *net.TCPConn) {
 	p := s.half.add(conn)
 	if p == nil {
 		s.counts[reasonSource].Add(1)
@@ -214,7 +214,7 @@ func (s *Streams) admit(conn *net.TCPConn) {
 
 // introduce finds the connection's handler and runs it, or says why there is none. It says
 // reasonNone where nothing is left to do.
-func (s *Streams) introduce(p *pending) reason {
+func (s *TCP) introduce(p *pending) reason {
 	if err := p.conn.SetDeadline(time.Now().Add(s.cfg.Timeout)); err != nil {
 		return reasonLeft
 	}
@@ -236,7 +236,7 @@ func (s *Streams) introduce(p *pending) reason {
 	return s.hand(p, func() { handler(peeked) })
 }
 
-func (s *Streams) introduceTLS(p *pending, peeked *Peeked) reason {
+func (s *TCP) introduceTLS(p *pending, peeked *Peeked) reason {
 	if !s.half.spoke(p) {
 		return reasonNone
 	}
@@ -255,7 +255,7 @@ func (s *Streams) introduceTLS(p *pending, peeked *Peeked) reason {
 }
 
 // hand runs the handler of an introduced connection.
-func (s *Streams) hand(p *pending, handler func()) reason {
+func (s *TCP) hand(p *pending, handler func()) reason {
 	if !s.half.done(p) {
 		return reasonNone
 	}
