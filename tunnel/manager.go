@@ -75,14 +75,13 @@ type Config struct {
 
 // Manager opens tunnels for this machine's programs and serves those of others, in all its memberships.
 type Manager struct {
-	cfg     Config
-	dialer  *dialer
-	started time.Time
-	ctx     context.Context
-	cancel  context.CancelFunc
-	wg      sync.WaitGroup
-	counts  counters
-	door    *gate.Gate
+	cfg    Config
+	dialer *dialer
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	counts counters
+	door   *gate.Gate
 
 	mu         sync.Mutex
 	closed     bool
@@ -154,7 +153,7 @@ func New(cfg Config) (*Manager, error) {
 	cfg.OpenTimeout = cmp.Or(cfg.OpenTimeout, 15*time.Second)
 	cfg.Retry = cmp.Or(cfg.Retry, 5*time.Second)
 	m := &Manager{
-		cfg: cfg, dialer: newDialer(cfg.Locator, cfg.Now), started: time.Now(),
+		cfg: cfg, dialer: newDialer(cfg.Locator, cfg.Now),
 		door:       gate.New(l.Strangers, l.PerSource),
 		identities: make(map[protocol.ID]*member), links: make(map[*link.Link]*entry),
 		dialling: make(map[linkKey]*dialling), searches: make(map[searchKey]*search), lost: make(map[protocol.Domain]time.Time), udpFlows: make(map[protocol.ID]int), tunnels: make(map[string]*Tunnel),

@@ -28,7 +28,6 @@ type agent struct {
 	pending []answer
 	asks    int
 	looks   int
-	since   time.Time // when it began to keep
 }
 
 type answer struct {
@@ -68,11 +67,7 @@ func (r *room) find(id protocol.ID) *agent {
 }
 
 func (r *room) step(a *agent, e Event) {
-	was := a.act.Keep
 	a.act = a.m.Step(r.now, e)
-	if a.act.Keep && !was {
-		a.since = r.now
-	}
 	for _, id := range a.act.Ask {
 		a.asks++
 		e := answer{r.now.Add(5 * time.Millisecond), Event{Kind: Answered, ID: id}}

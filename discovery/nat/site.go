@@ -141,6 +141,3 @@ func (s Site) String() string {
 	}
 	return strings.Join(l, ", ")
 }
-
-// Kind names the site in people's words.
-func Kind(r Report, x Extra) string { return SiteOf(r, x).String() }

@@ -57,8 +57,8 @@ func TestSites(t *testing.T) {
 		{"pongs alone", Report{UDP: Yes}, udp, "unknown", nil, "not known", "unlikely", nil},
 	} {
 		s := SiteOf(c.r, c.x)
-		if s.Kind != c.kind || !slices.Equal(s.Traits, c.traits) || Kind(c.r, c.x) != c.text {
-			t.Errorf("%s: %+v, %q", c.name, s, Kind(c.r, c.x))
+		if s.Kind != c.kind || !slices.Equal(s.Traits, c.traits) || s.String() != c.text {
+			t.Errorf("%s: %+v, %q", c.name, s, s.String())
 		}
 		advice := Advice(c.r, c.x)
 		if len(advice) != len(c.advice) {

@@ -179,14 +179,14 @@ func (l *Link) Role() Role { return l.cfg.Role }
 // Number names the link in its flows' IDs.
 func (l *Link) Number() [8]byte { return l.number }
 
-// Request is the hash of the TunnelRequest on which the link rests.
-func (l *Link) Request() protocol.Hash { return l.cfg.Request }
-
 // Remote is the address at the other end of the connection: the peer's, or the relay's.
 func (l *Link) Remote() netip.AddrPort {
-	if a, ok := l.conn.RemoteAddr().(interface{ AddrPort() netip.AddrPort }); ok {
-		p := a.AddrPort()
-		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	return addrPort(l.conn.RemoteAddr())
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if a, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {
+		return protocol.AddrOf(a.AddrPort()).AddrPort
 	}
 	return netip.AddrPort{}
 }
@@ -230,11 +230,7 @@ func (l *Link) Fail(err error) { l.end(err) }
 
 // Here is the address at this end of the connection; invalid where the transport does not tell.
 func (l *Link) Here() netip.AddrPort {
-	if a, ok := l.conn.LocalAddr().(interface{ AddrPort() netip.AddrPort }); ok {
-		p := a.AddrPort()
-		return netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
-	}
-	return netip.AddrPort{}
+	return addrPort(l.conn.LocalAddr())
 }
 
 // Dropped counts the datagrams for which there was no room on this side.

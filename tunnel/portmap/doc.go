@@ -13,8 +13,8 @@
 //
 // Leases are an hour at most and renewed at half of their life. Every minute the router is asked, cheaply, whether it still
 // knows (NAT-PMP: its address and epoch, PCP: MAP, UPnP: GetSpecificPortMappingEntry, UpdatePinhole), and sooner when it
-// announces itself, as routers do that have started; Recheck opens anew at once. A router that knows permanent leases only
-// (UPnP 725, 402) gives those, and they are renewed like others. Close deletes everything, within the time it is given.
+// announces itself, as routers do that have started: then everything is opened anew. A router that knows permanent leases
+// only (UPnP 725, 402) gives those, and they are renewed like others. Close deletes everything, within the time it is given.
 //
 // # Protocols
 //

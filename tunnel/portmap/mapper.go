@@ -83,9 +83,6 @@ func (m *Mapper) Status() []Status {
 	return slices.Clone(m.statuses)
 }
 
-// Recheck has the routers asked at once whether they still know the mappings, and re-adds what they forgot.
-func (m *Mapper) Recheck() { m.tell(evRecheck{}) }
-
 // NetworkChanged has Gateways read anew, and everything looked at again.
 func (m *Mapper) NetworkChanged() { m.tell(evNetwork{}) }
 

@@ -148,7 +148,7 @@ func TestForgetfulRouter(t *testing.T) {
 			clear(f.table)
 			f.epoch, f.external = 1, moved
 			f.mu.Unlock()
-			r.Recheck()
+			r.tell(evRecheck{})
 			l := r.await(t, func(l []Mapping) bool { return len(l) == 2 })
 			if l[0].External != netip.AddrPortFrom(moved, testPort) || len(f.entries()) != 2 {
 				t.Errorf("%+v, router has %v", l, f.entries())

@@ -72,9 +72,6 @@ func (h *Host) MAC() net.HardwareAddr {
 	return h.mac
 }
 
-// Lab is the lab that the host belongs to.
-func (h *Host) Lab() *Lab { return h.lab }
-
 func startHost(l *Lab, name string) (*Host, error) {
 	h := &Host{lab: l, name: name, work: make(chan func()), gone: make(chan struct{})}
 	ready := make(chan error)

@@ -61,12 +61,6 @@ func New(ctx context.Context, dir string) (*Lab, error) {
 	return l, nil
 }
 
-// Core is the namespace that routes between the public networks.
-func (l *Lab) Core() *Host { return l.core }
-
-// Context ends when the lab is closed or its parent context ends.
-func (l *Lab) Context() context.Context { return l.ctx }
-
 // Public adds a host that stands openly in the internet, alone in its networks
 // (its own address and prefix length, one or one of each family); the core is
 // its gateway at each network's first address. Anybody on it may listen at any
