@@ -3,11 +3,8 @@
 package netlab
 
 import (
-	"context"
-	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -27,43 +24,13 @@ type stage struct{ *world }
 // newStage runs an operator and two super-nodes, and registers the domains.
 func newStage(t *testing.T, conf string, domains ...string) stage {
 	t.Helper()
-	ctx, cancel := context.WithCancel(suite)
-	w := &world{ctx: ctx, dir: t.TempDir(), conf: conf}
-	err := os.Chmod(filepath.Dir(w.dir), 0o755) // agents are nobody
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	if w.lab, err = lab.New(ctx, filepath.Join(w.dir, "log")); err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		defer cancel()
-		if t.Failed() {
-			for _, p := range w.lab.Processes() {
-				t.Logf("---- %s wrote:\n%s", p, p.Tail(logTail))
-			}
-		}
-		if err := w.lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	s := stage{w}
-	for i, addr := range []string{"45.22.0.2/24", "45.33.0.2/24"} {
-		h, err := w.lab.Public(fmt.Sprintf("super-%d", i+1), netip.MustParsePrefix(addr))
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.supers[i] = s.agent(t, h)
-	}
-	setup, done := context.WithTimeout(ctx, settle)
-	defer done()
-	if err := w.startServers(setup); err != nil {
+	s := stage{emptyWorld(t, conf)}
+	setup := s.within(t, settle)
+	if err := s.startServers(setup); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range domains {
-		if err := w.operator.AddDomain(setup, d); err != nil {
+		if err := s.operator.AddDomain(setup, d); err != nil {
 			t.Fatal(err)
 		}
 	}

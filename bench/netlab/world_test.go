@@ -50,9 +50,8 @@ func (w *world) agents() []*mesh.Agent {
 	return []*mesh.Agent{w.branchDesk, w.branchLaptop, w.homeDesk, w.officeDesk}
 }
 
-// newWorld builds the premises and runs the operator and the super-nodes.
-// Nothing of the customer's runs yet: start does that.
-func newWorld(t *testing.T, conf string) *world {
+// emptyWorld has a lab, which ends with the test, and nothing in it.
+func emptyWorld(t *testing.T, conf string) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(suite)
 	w := &world{ctx: ctx, dir: t.TempDir(), conf: conf}
@@ -76,13 +75,19 @@ func newWorld(t *testing.T, conf string) *world {
 			t.Error(err)
 		}
 	})
+	return w
+}
+
+// newWorld builds the premises and runs the operator and the super-nodes.
+// Nothing of the customer's runs yet: start does that.
+func newWorld(t *testing.T, conf string) *world {
+	t.Helper()
+	w := emptyWorld(t, conf)
 	began := time.Now()
 	if err := w.build(); err != nil {
 		t.Fatal(err)
 	}
-	setup, done := context.WithTimeout(ctx, settle)
-	defer done()
-	if err := w.startServers(setup); err != nil {
+	if err := w.startServers(w.within(t, settle)); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("premises, operator and super-nodes stand after %s", time.Since(began).Round(time.Millisecond))
@@ -131,18 +136,20 @@ func (w *world) build() error {
 	w.branchLaptop = agent(host(w.branch, "branch-laptop", "192.168.50.11"))
 	w.homeDesk = agent(host(w.home, "home-desk", "192.168.1.10"))
 	w.officeDesk = agent(host(w.office, "office-desk", "45.44.0.10"))
-	for i, addr := range []string{"45.22.0.2/24", "45.33.0.2/24"} {
-		if err == nil {
-			var h *lab.Host
-			if h, err = w.lab.Public(fmt.Sprintf("super-%d", i+1), netip.MustParsePrefix(addr)); err == nil {
-				w.supers[i] = agent(h)
-			}
-		}
-	}
 	return err
 }
 
+// startServers runs the operator and the super-nodes.
 func (w *world) startServers(ctx context.Context) error {
+	for i, addr := range []string{"45.22.0.2/24", "45.33.0.2/24"} {
+		h, err := w.lab.Public(fmt.Sprintf("super-%d", i+1), netip.MustParsePrefix(addr))
+		if err != nil {
+			return err
+		}
+		if w.supers[i], err = mesh.NewAgent(program, h, w.dir, w.conf); err != nil {
+			return err
+		}
+	}
 	h, err := w.lab.Public("operator", netip.MustParsePrefix("45.11.0.2/24"))
 	if err != nil {
 		return err
