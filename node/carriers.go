@@ -52,7 +52,9 @@ type CarrierState struct {
 }
 
 // CarrierState says how messages travel now.
-func (n *Node) CarrierState() CarrierState {
+func (n *Node) CarrierState() CarrierState { return n.carrierState() }
+
+func (n *Node) carrierState() CarrierState {
 	w := n.choice.last.Load()
 	if !n.mux.Blocked() || w == nil {
 		return CarrierState{Carrier: "udp"}
@@ -137,7 +139,7 @@ func (n *Node) carrierAct(ctx context.Context, a carrier.ChooserAction) {
 		n.tasks.start(n.dialStreams)
 	case carrier.ActBlock:
 		n.mux.Block(true)
-		s := n.CarrierState()
+		s := n.carrierState()
 		n.log.Info("UDP does not pass here; messages travel by stream", "carrier", s.Carrier, "address", s.Address, "proxy", s.Proxy)
 		n.tendAllHomes()
 	case carrier.ActUnblock:

@@ -73,7 +73,7 @@ func (n *Node) fillExtra(x *nat.Extra) {
 
 // carrier is what messages travel by; empty where nobody answers.
 func (n *Node) carrier() (name string, proxy bool) {
-	if s := n.CarrierState(); s.Carrier != "udp" {
+	if s := n.carrierState(); s.Carrier != "udp" {
 		return s.Carrier, s.Proxy != ""
 	}
 	for _, m := range n.members() {

@@ -87,7 +87,7 @@ type Node struct {
 
 	gateways atomic.Pointer[[]discovery.Gateway]
 	located  chan struct{} // closed with the first look at the networks
-	families atomic.Uint32 // see reach.go
+	families atomic.Uint32 // see families.go
 
 	mu          sync.Mutex
 	memberships map[protocol.Domain]*membership

@@ -146,6 +146,8 @@
 // of a struct, also of one inside, are skipped. Lists on the wire are bounded so that what is allocated stays near what was sent:
 // records by their least length, candidates and digest parts by 16, addresses by 8.
 //
+// An address of a super-node at port 443 or 80 is for streams alone (package carrier); the other ports take datagrams and TCP.
+//
 // # Rules of exchange
 //
 //   - What is malformed, stale, replayed, misaddressed or does not verify is dropped in silence and counted.

@@ -28,9 +28,9 @@
 // The requester's TunnelRequest says Punch.Wanted, with its UDP candidates and a fresh token; the answer brings those of the
 // tunnel-node, which starts to send at once. Nobody else can read the token, super-nodes that hand the request on neither, so
 // that the keys of the punch packets belong to these two. Yet nothing is believed for having met: over the path the requester
-// dials QUIC, in which TLS proves both keys as everywhere, and the HELLO spends the request. The tunnel-node lets a connection start from the one address that the meeting
-// has proven, for some seconds, while it waits there; it shows its certificate to nobody else. A request that comes again by
-// another super-node has no second meeting. Candidates of another node are sent to only where they are public, belong to a
+// dials QUIC, in which TLS proves both keys as everywhere, and the HELLO spends the request. The tunnel-node lets a connection
+// start from the one address that the meeting has proven, for some seconds, while it waits there; it shows its certificate to
+// nobody else. A request that comes again by another super-node has no second meeting. Candidates of another node are sent to only where they are public, belong to a
 // shared location, or lie on a link of this machine.
 //
 // An openly reachable UDP port at either end needs nothing else: the first packet arrives. After that the path lives by the
@@ -76,8 +76,8 @@
 // # Whom this node dials
 //
 // Devices past the guard; tunnel-nodes at candidates of their signed NodeInfo or answer (private ones only at a shared
-// location); super-nodes of the operator-signed map; requesters at public addresses only, by UDP also on a common link. No address is taken from anybody
-// whom a certificate does not vouch for.
+// location); super-nodes of the operator-signed map; requesters at public addresses only, by UDP also on a common link. No
+// address is taken from anybody whom a certificate does not vouch for.
 //
 // Devices that refuse, do not answer or are not found are told apart from routes that do not work: ErrDeviceRefused,
 // ErrDeviceTimeout, …, against *NoRouteError, both with a receipt of what was tried.

@@ -42,7 +42,7 @@ func (w *world) newDesk(t *testing.T, s *lab.Site, name, addr string) *mesh.Agen
 // comes up by every protocol alone, comes up again when the router has restarted with another address, and ends with the agent.
 func TestMappedRoutes(t *testing.T) {
 	w := newWorld(t, "")
-	far, err := w.lab.Site(lab.SiteConfig{Name: "far", Kind: lab.Symmetric, WAN: netip.MustParsePrefix("45.99.0.2/24"), LANs: []netip.Prefix{netip.MustParsePrefix("192.168.99.1/24")}})
+	far, err := w.lab.Site(premises("far", lab.Symmetric, "45.99.0.2/24", "192.168.99.1/24"))
 	if err != nil {
 		t.Fatal(err)
 	}

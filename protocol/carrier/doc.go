@@ -43,8 +43,15 @@
 // address of the TCP peer in IPv6 form, with a zone that names the stream, such as
 // [::ffff:192.0.2.1%stream/7]:40000. It can be no UDP peer's, an answer finds the stream by it, and
 // without the zone it is the peer's host. A datagram that came on a stream which this side dialled
-// has the UDP address for which the stream stands, so that nobody above needs to know; such a stream
-// is called a detour.
+// has the UDP address for which the stream stands, so that nobody above needs to know.
 //
 // Chooser decides when streams stand in for UDP, Memory keeps which ways this network lets through.
+//
+// # Words
+//
+//	carrier  what messages travel by: UDP, or streams
+//	stream   a connection that is laid so as to pass a firewall, for a service: messages, or a relay
+//	way      a form, an address, and whether by the proxy: how one stream may be opened
+//	detour   the stream that stands in for the UDP address of one peer
+//	lane     QUIC's part of the UDP socket; it has nothing to do with streams in this sense
 package carrier

@@ -17,8 +17,8 @@
 // source port that nobody announced (a symmetric NAT's) becomes a path.
 //
 // The requester waits 30 ms from the first proof, chooses the best (announced before others, then local, then IPv6,
-// then the shortest round trip) and says so on that path until the tunnel-node confirms; the tunnel-node follows one path and no other. Nobody returns a path before
-// it is proven from its own side.
+// then the shortest round trip) and says so on that path until the tunnel-node confirms; the tunnel-node follows one path and
+// no other. Nobody returns a path before it is proven from its own side.
 //
 // # What is tried
 //
