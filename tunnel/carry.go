@@ -3,7 +3,6 @@ package tunnel
 import (
 	"context"
 	"net"
-	"time"
 
 	"culvert/tunnel/link"
 )
@@ -104,53 +103,31 @@ func (t *Tunnel) bring(ctx context.Context, conn *net.TCPConn, answer func() err
 	octx, cancel := context.WithTimeout(ctx, t.m.cfg.OpenTimeout)
 	defer cancel()
 	defer context.AfterFunc(t.ctx, cancel)()
-	var last error
-	for range tries { // as at the local port: one that found its link dead tries another
-		p, err := t.way(octx)
-		if err != nil {
-			return err
-		}
-		t.look(time.Now(), true)
-		if p.link == nil {
-			return t.bringSelf(ctx, octx, conn, answer, p)
-		}
-		f, err := p.link.Open(link.Open{Device: t.deviceID(), Port: t.req.Port, Protocol: t.req.Protocol})
-		if err == nil {
-			if err = answered(octx, f); err != nil {
-				f.Close()
-			}
-		}
-		if err != nil {
-			if last = t.judge(p, err); p.alive() || octx.Err() != nil {
-				return last
-			}
-			continue
-		}
-		if err := answer(); err != nil {
-			f.Close()
-			return err
-		}
-		defer context.AfterFunc(ctx, func() { f.Reset(link.ReasonClosing, "") })()
-		sent, got, err := pump(t.ctx, conn, f)
-		t.sent.Add(sent)
-		t.got.Add(got)
-		return t.judge(p, err)
+	p, f, err := t.openFlow(octx, true)
+	if err != nil {
+		return err
 	}
-	return last
+	if p.link == nil {
+		return t.bringSelf(ctx, octx, conn, answer, p)
+	}
+	if err := answer(); err != nil {
+		f.Close()
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { f.Reset(link.ReasonClosing, "") })()
+	sent, got, err := pump(t.ctx, conn, f)
+	t.sent.Add(sent)
+	t.got.Add(got)
+	return t.judge(p, err)
 }
 
 // bringSelf is bring for a device that this node reaches itself.
 func (t *Tunnel) bringSelf(ctx, octx context.Context, conn *net.TCPConn, answer func() error, p *path) error {
-	me, err := t.m.member(t.local)
-	if err != nil {
-		return err
-	}
-	// The record may have changed since the tunnel was opened.
-	dev, err := t.m.cfg.Resolver.Device(octx, t.req.Domain, t.req.Device)
+	w, err := t.wanted(octx)
 	if err != nil {
 		return t.judge(p, err)
 	}
-	device, err := t.m.connectSelf(octx, want{me: me, device: dev, port: t.req.Port, proto: t.req.Protocol})
+	device, err := t.m.connectSelf(octx, w)
 	if err != nil {
 		return t.judge(p, err)
 	}

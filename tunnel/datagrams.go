@@ -103,7 +103,7 @@ func (t *Tunnel) serveSource(s *source) {
 // sourceFlow opens a flow for a source and carries its datagrams. It returns when the flow is over, its link does not answer
 // (errSilent), or nothing has moved for long (idle).
 func (t *Tunnel) sourceFlow(s *source) (idle bool, err error) {
-	p, f, err := t.openFlow()
+	p, f, err := t.openFlow(t.ctx, false)
 	if err != nil {
 		return false, err
 	}

@@ -25,7 +25,7 @@ func (t *Tunnel) way(ctx context.Context) (*path, error) {
 		t.mu.Unlock()
 		return nil, ErrClosed
 	}
-	if p := t.detourLocked(); p != nil {
+	if p := t.otherLinkLocked(); p != nil {
 		t.mu.Unlock()
 		t.look(time.Now(), true)
 		return p, nil
@@ -40,9 +40,9 @@ func (t *Tunnel) way(ctx context.Context) (*path, error) {
 	}
 }
 
-// detourLocked takes another living link to the nodes of the device, if the tunnel had a way and lost it. A better one is
+// otherLinkLocked takes another living link to the nodes of the device, if the tunnel had a way and lost it. A better one is
 // looked for at once.
-func (t *Tunnel) detourLocked() *path {
+func (t *Tunnel) otherLinkLocked() *path {
 	if t.path == nil || len(t.known.targets) == 0 {
 		return nil
 	}
@@ -216,7 +216,7 @@ func (t *Tunnel) look(now time.Time, used bool) {
 		return
 	}
 	if !t.path.alive() {
-		if now.Sub(t.used) < usedLately && t.detourLocked() == nil {
+		if now.Sub(t.used) < usedLately && t.otherLinkLocked() == nil {
 			t.raceLocked(false)
 		}
 		return

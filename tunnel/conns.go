@@ -11,7 +11,7 @@ import (
 
 const (
 	// quiet is how long a link may have been silent for bytes to follow an OPEN unanswered. Behind a longer silence the
-	// first bytes wait for the answer, so that a link found dead costs the connection a detour and not its life. Links in use
+	// first bytes wait for the answer, so that a link found dead costs the connection another way and not its life. Links in use
 	// are never silent for so long.
 	quiet = 2500 * time.Millisecond
 	// tries is how many ways a connection may find dead before it is given up.
@@ -56,7 +56,7 @@ func (t *Tunnel) accept() {
 // serve carries one local connection. One that found its link dead before the device was asked tries another.
 func (t *Tunnel) serve(conn *net.TCPConn) error {
 	t.total.Add(1)
-	p, f, err := t.openFlow()
+	p, f, err := t.openFlow(t.ctx, false)
 	if err != nil {
 		abort(conn)
 		return err
@@ -71,9 +71,9 @@ func (t *Tunnel) serve(conn *net.TCPConn) error {
 }
 
 // openFlow opens a flow on the tunnel's path, or on the next one where the link turns out to be dead before the device was
-// asked. Where this node itself reaches the device there is no flow.
-func (t *Tunnel) openFlow() (p *path, f *link.Flow, err error) {
-	ctx, cancel := context.WithTimeout(t.ctx, t.m.cfg.OpenTimeout)
+// asked. Where this node itself reaches the device there is no flow. await: only a flow that the device has answered will do.
+func (t *Tunnel) openFlow(ctx context.Context, await bool) (p *path, f *link.Flow, err error) {
+	ctx, cancel := context.WithTimeout(ctx, t.m.cfg.OpenTimeout)
 	defer cancel()
 	for range tries {
 		if p, err = t.way(ctx); err != nil {
@@ -83,7 +83,7 @@ func (t *Tunnel) openFlow() (p *path, f *link.Flow, err error) {
 			return p, nil, nil
 		}
 		f, err = p.link.Open(link.Open{Device: t.deviceID(), Port: t.req.Port, Protocol: t.req.Protocol})
-		if err == nil && p.link.Silence() > quiet {
+		if err == nil && (await || p.link.Silence() > quiet) {
 			if err = answered(ctx, f); err != nil {
 				f.Close()
 			}
@@ -91,7 +91,7 @@ func (t *Tunnel) openFlow() (p *path, f *link.Flow, err error) {
 		if err == nil {
 			return p, f, nil
 		}
-		if err = t.judge(p, err); p.alive() {
+		if err = t.judge(p, err); p.alive() || ctx.Err() != nil {
 			break
 		}
 	}
