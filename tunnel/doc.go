@@ -30,8 +30,8 @@
 // that the keys of the punch packets belong to these two. Yet nothing is believed for having met: over the path the requester
 // dials QUIC, in which TLS proves both keys as everywhere, and the HELLO spends the request. The tunnel-node lets a connection
 // start from the one address that the meeting has proven, for some seconds, while it waits there; it shows its certificate to
-// nobody else. A request that comes again by another super-node has no second meeting. Candidates of another node are sent to only where they are public, belong to a
-// shared location, or lie on a link of this machine.
+// nobody else. A request that comes again by another super-node has no second meeting. Candidates of another node are sent to
+// only where they are public, belong to a shared location, or lie on a link of this machine.
 //
 // An openly reachable UDP port at either end needs nothing else: the first packet arrives. After that the path lives by the
 // link's own PINGs, at the latest after 25 s; a NAT that moves the requester to another port does not end the connection.
@@ -81,4 +81,23 @@
 //
 // Devices that refuse, do not answer or are not found are told apart from routes that do not work: ErrDeviceRefused,
 // ErrDeviceTimeout, …, against *NoRouteError, both with a receipt of what was tried.
+//
+// # The files
+//
+// The user's side:
+//
+//	open.go        opening, with or without a local port (carry.go); tunnels that last; tunnel.go: what a tunnel is
+//	conns.go       connections to the local port; carry.go: those that others accept; datagrams.go: UDP ports; pump.go
+//	run.go         a race with its goroutines; race.go: who starts when and who has won; receipt.go: what is told of it
+//	attempt.go     one attempt by address or relay; punched.go: by UDP, at both ends; links.go: one link for all who want it
+//	way.go         the tunnel's way: taken, bettered, lost; search.go: when a better one is looked for; network.go: what makes
+//	               everything looked at anew; resolve.go: what is remembered of the mesh's answers
+//
+// The tunnel side:
+//
+//	serve.go       requests, and links that they allow; accept.go: links that come
+//	serveflow.go   flows that come on links; servedatagrams.go: those of UDP ports
+//	guard.go       what may be reached; device.go: reaching it
+//
+// Both: manager.go; iface.go and puncher.go: what is asked of others; candidates.go; errors.go; counters.go.
 package tunnel

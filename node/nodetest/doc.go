@@ -8,5 +8,7 @@
 //	target_test.go    records of a hostile operator; token_test.go, keyfile_test.go: enrolment; revoked_test.go: the end
 //	storm_test.go     mutated datagrams: 100,000 here, a million by `make storm`
 //	reach_test.go     STUN, reach probes, and what an agent finds out about its network
-//	domains_test.go   one daemon in a hundred domains
+//	streams_test.go   networks that let only streams out; webports_test.go: ports 443 and 80 of super-nodes
+//	punched_test.go   a meeting by UDP; datagram_test.go: devices at UDP ports
+//	domains_test.go   one daemon in a hundred domains; twins_test.go: two customers whose networks look the same
 package nodetest
