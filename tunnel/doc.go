@@ -89,7 +89,8 @@
 //	open.go        opening, with or without a local port (carry.go); tunnels that last; tunnel.go: what a tunnel is
 //	conns.go       connections to the local port; carry.go: those that others accept; datagrams.go: UDP ports; pump.go
 //	run.go         a race with its goroutines; race.go: who starts when and who has won; receipt.go: what is told of it
-//	attempt.go     one attempt by address or relay; punched.go: by UDP, at both ends; links.go: one link for all who want it
+//	attempt.go     one attempt: byaddress.go (lan, direct, mapped), byrelay.go, punched.go (at both ends); links.go: one link
+//	               for all who want it
 //	way.go         the tunnel's way: taken, bettered, lost; search.go: when a better one is looked for; network.go: what makes
 //	               everything looked at anew; resolve.go: what is remembered of the mesh's answers
 //
