@@ -163,3 +163,13 @@ func TestAllocationIsBounded(t *testing.T) {
 		}
 	}
 }
+
+func FuzzReachProbe(f *testing.F) {
+	f.Add(AppendReachProbe(nil, [16]byte{1}))
+	f.Add([]byte{TypeProbe, wireVersion, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if nonce, err := ParseReachProbe(b); err == nil && !bytes.Equal(AppendReachProbe(nil, nonce), b) {
+			t.Errorf("%x read as %x", b, nonce)
+		}
+	})
+}

@@ -26,10 +26,7 @@ type trap struct {
 
 func newTrap(t testing.TB) *trap {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.9:0")
-	if err != nil { // systems with one loopback address
-		l = must[net.Listener](t)(net.Listen("tcp4", "127.0.0.1:0"))
-	}
+	l := must[net.Listener](t)(net.Listen("tcp4", "127.0.0.9:0"))
 	x := &trap{addr: l.Addr().(*net.TCPAddr).AddrPort()}
 	u := must[*net.UDPConn](t)(net.ListenUDP("udp4", net.UDPAddrFromAddrPort(x.addr)))
 	var wg sync.WaitGroup
