@@ -61,18 +61,26 @@ func (r *rig) await(t *testing.T, fits func([]Mapping) bool) []Mapping {
 }
 
 // state waits until a protocol has got so far.
-func (r *rig) state(t *testing.T, protocol string, want State) Status {
+func (r *rig) state(t *testing.T, protocol string, want State) (s Status) {
+	t.Helper()
+	r.until(t, fmt.Sprintf("%s is %s", protocol, want), func(l []Status) bool {
+		i := slices.IndexFunc(l, func(s Status) bool { return s.Protocol == protocol && s.State == want })
+		if i >= 0 {
+			s = l[i]
+		}
+		return i >= 0
+	})
+	return s
+}
+
+// until waits until what is known of the protocols is as it should be.
+func (r *rig) until(t *testing.T, what string, holds func([]Status) bool) {
 	t.Helper()
 	limit := time.After(time.Minute)
-	for {
-		for _, s := range r.Status() {
-			if s.Protocol == protocol && s.State == want {
-				return s
-			}
-		}
+	for !holds(r.Status()) {
 		select {
 		case <-limit:
-			t.Fatalf("%s is not %s: %+v", protocol, want, r.Status())
+			t.Fatalf("not yet: %s: %+v", what, r.Status())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -118,15 +126,18 @@ func TestOneProtocolServes(t *testing.T) {
 	f := (&fake{version: 2, pmp: true, pcp: true}).start(t)
 	r := newRig(t, f, believe)
 	l := r.await(t, func(l []Mapping) bool { return len(l) == 2 })
-	r.state(t, "upnp", Available)
 	serving := 0
-	for _, s := range r.Status() {
-		if s.State == Serving {
-			serving++
-		} else if s.State != Available {
-			t.Errorf("%+v", s)
+	r.until(t, "one protocol serves and two are available", func(l []Status) bool { // whichever was the quickest
+		serving = 0
+		for _, s := range l {
+			if s.State == Serving {
+				serving++
+			} else if s.State != Available {
+				return false
+			}
 		}
-	}
+		return len(l) == 3
+	})
 	if serving != 1 || l[0].By != l[1].By {
 		t.Errorf("%d serve: %+v", serving, l)
 	}
