@@ -138,6 +138,7 @@ func (n *Node) streamLoop(context.Context) {
 		}
 		clear(ms[:k])
 		out.flush(n.mux)
+		n.wakeForCalls()
 	}
 }
 
