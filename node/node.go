@@ -316,6 +316,7 @@ func (n *Node) startLoops() {
 	n.tasks.start(n.installerLoop)
 	n.tasks.start(n.natLoop)
 	n.tasks.start(n.keepaliveLoop)
+	n.tasks.start(n.trimLoop)
 }
 
 // expireLoop collects expired records, which nobody is given any more. It writes to the disk, which may sleep where it is idle.
