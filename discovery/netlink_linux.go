@@ -17,7 +17,7 @@ var (
 
 const (
 	netlinkTimeout = 2 * time.Second // the kernel answers at once; this only bounds a fault
-	netlinkBuffer  = 1 << 16         // the kernel's dumps come in pieces of at most 32 KiB
+	netlinkBuffer  = 1 << 14         // the kernel makes the pieces of a dump no longer than what is received into, nor than a page at first
 	dumpTries      = 4
 )
 

@@ -130,7 +130,8 @@ func (n *Node) loadMembership(dir string) (*membership, error) {
 	m := &membership{
 		dir: dir, domain: cert.ID.Domain(), keys: keys, mesh: s, node: n, file: f, cert: cert,
 		tasks: newTasks(n.tasks.ctx), devices: newDeviceCache(), changed: make(chan struct{}, 1),
-		refreshNow: make(chan struct{}, 1), askNow: make(chan struct{}, 1), renewNow: make(chan struct{}, 1), homesNow: make(chan struct{}, 1), movedNow: make(chan struct{}, 1),
+		refreshNow: make(chan struct{}, 1), askNow: make(chan struct{}, 1), renewNow: make(chan struct{}, 1), homesNow: make(chan struct{}, 1),
+		homesDue: make(chan struct{}, 1), movedNow: make(chan struct{}, 1),
 	}
 	m.prepare()
 	n.mu.Lock()

@@ -20,7 +20,7 @@ const (
 func (n *Node) eventLoop(ctx context.Context) {
 	up := make(map[string]bool)
 	var listed time.Time
-	t := time.NewTicker(eventTick)
+	t := time.NewTimer(eventTick)
 	defer t.Stop()
 	for {
 		select {
@@ -28,10 +28,15 @@ func (n *Node) eventLoop(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if n.events.Listeners() == 0 {
+		for n.events.Listeners() == 0 {
 			clear(up)
-			continue
+			select {
+			case <-ctx.Done():
+				return
+			case <-n.events.Joined():
+			}
 		}
+		t.Reset(eventTick)
 		n.tunnelEvents(up)
 		if now := n.now(); now.Sub(listed) >= devicesTick {
 			listed = now

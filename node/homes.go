@@ -56,16 +56,20 @@ func (h *homes) snapshot() []home {
 // homesLoop chooses homes and pings them, at intervals and when the map changes. Nodes without the tunnel role ping too: it is
 // how they know what is reachable.
 func (m *membership) homesLoop(ctx context.Context) {
-	t := time.NewTicker(activePing)
+	t := time.NewTimer(time.Hour)
 	defer t.Stop()
 	for {
 		m.tendHomes(ctx)
-		for last, due := time.Now(), false; !due; {
+		last := time.Now()
+		t.Reset(m.pingEvery())
+		for due := false; !due; {
 			select {
 			case <-ctx.Done():
 				return
 			case <-t.C:
-				due = time.Since(last) > m.pingEvery()-activePing/2
+				due = true
+			case <-m.homesDue:
+				t.Reset(max(m.pingEvery()-time.Since(last), 0))
 			case <-m.homesNow:
 				due = true
 			}

@@ -15,7 +15,8 @@ const (
 	readBatch   = 64
 	readBuffer  = 1500 // more than a datagram of ours, or of QUIC's, so that a longer one is seen to be longer
 	writeBatch  = 64
-	tickAtLeast = time.Second // also when nothing is due: idle sessions are swept
+	tickAtLeast = time.Second // while calls are under way: an answer may make the next step due earlier
+	tickResting = time.Minute // while none are
 	tickAtMost  = 5 * time.Millisecond
 )
 
@@ -66,6 +67,7 @@ func (n *Node) readLoop(ctx context.Context) {
 			}
 		}
 		out.flush(n.mux)
+		n.wakeForCalls()
 	}
 }
 
@@ -102,17 +104,27 @@ func (n *Node) tickLoop(ctx context.Context) {
 			n.event(now, &evs[i], &out.Outbox)
 		}
 		out.flush(n.mux)
-		d := tickAtLeast
-		if next := n.ep.Next(); !next.IsZero() {
-			d = min(max(next.Sub(n.now()), tickAtMost), tickAtLeast)
+		// In this order: a call that comes in between is seen by one of the two loops.
+		n.tickRests.Store(true)
+		d := tickResting
+		if n.ep.Calling() {
+			n.tickRests.Store(false)
+			d = tickAtLeast
 		}
-		t.Reset(d)
+		t.Reset(min(max(n.ep.Next().Sub(n.now()), tickAtMost), d))
 	}
 }
 
 // wake makes the tick loop look again: something new may be due earlier.
 func (n *Node) wake() {
 	poke(n.wakeTick)
+}
+
+// wakeForCalls wakes the tick loop where it rests and a handler has called somebody.
+func (n *Node) wakeForCalls() {
+	if n.tickRests.Load() && n.ep.Calling() {
+		n.wake()
+	}
 }
 
 // writer is an outbox with the messages that carry it to the socket.

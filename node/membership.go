@@ -33,6 +33,7 @@ type membership struct {
 	refreshNow  chan struct{}
 	askNow      chan struct{} // for revocations
 	homesNow    chan struct{}
+	homesDue    chan struct{} // homes may be due earlier than they were
 	movedNow    chan struct{} // this machine is in another network
 	renewNow    chan struct{}
 	renewWanted atomic.Bool

@@ -175,6 +175,9 @@ func (n *Node) measureNAT(ctx context.Context) nat.Report {
 	for _, ch := range waiting {
 		ch <- r
 	}
+	for _, m := range n.members() {
+		poke(m.homesDue) // what lies before this node may want to be written to more often
+	}
 	n.log.Debug("NAT measured", "udp", r.UDP, "mapping", nat.MappingName(r.V4.Mapping), "filtering", r.V4.Filtering, "mapped", r.V4.Mapped)
 	n.candidatesChanged()
 	poke(n.nat.measured)

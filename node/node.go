@@ -75,14 +75,16 @@ type Node struct {
 	socks   atomic.Pointer[socks.Server]
 	events  *localapi.Events
 
-	common   routes
-	serving  atomic.Pointer[serving]
-	drops    counters
-	wakeTick chan struct{}
-	calls    calls
-	asking   asking // TunnelRequests whose answers come by way of a super-node
-	nat      *natState
-	probes   *reachProbes
+	common    routes
+	serving   atomic.Pointer[serving]
+	drops     counters
+	wakeTick  chan struct{}
+	tickRests atomic.Bool   // the tick loop sleeps until the next sweep
+	busyNow   chan struct{} // this node may be an end of a live tunnel
+	calls     calls
+	asking    asking // TunnelRequests whose answers come by way of a super-node
+	nat       *natState
+	probes    *reachProbes
 	// Set before Run, where there is somebody who knows.
 
 	gateways atomic.Pointer[[]discovery.Gateway]
@@ -104,7 +106,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Log, started: cfg.Now(), tasks: newTasks(context.WithoutCancel(ctx)),
-		wakeTick: make(chan struct{}, 1), located: make(chan struct{}), memberships: make(map[protocol.Domain]*membership),
+		wakeTick: make(chan struct{}, 1), busyNow: make(chan struct{}, 1), located: make(chan struct{}), memberships: make(map[protocol.Domain]*membership),
 		nat: newNATState(), probes: newReachProbes(mrand.Uint64),
 		known: make(map[protocol.Hash]*mesh), events: localapi.NewEvents(localapi.DefaultQueue, localapi.DefaultListeners),
 	}
@@ -320,11 +322,12 @@ func (n *Node) startLoops() {
 	n.tasks.start(n.installerLoop)
 	n.tasks.start(n.natLoop)
 	n.tasks.start(n.keepaliveLoop)
+	n.tasks.start(n.trimLoop)
 }
 
-// expireLoop collects expired records.
+// expireLoop collects expired records, which nobody is given any more. It writes to the disk, which may sleep where it is idle.
 func (n *Node) expireLoop(ctx context.Context) {
-	every(ctx, time.Minute, func() {
+	every(ctx, 10*time.Minute, func() {
 		if _, err := n.store.Expire(ctx, n.meshNow()); err != nil && ctx.Err() == nil {
 			n.log.Warn("expired records not collected", "error", err)
 		}

@@ -55,16 +55,33 @@ func (m *membership) refreshLoop(ctx context.Context) {
 }
 
 // busyLoop has the memberships that are ends of live tunnels ask for revocations. Connections come at any time, over links that
-// have been there for long, so it looks for itself.
+// have been there for long, so it looks for itself, as long as there is a link or a tunnel.
 func (n *Node) busyLoop(ctx context.Context) {
-	every(ctx, refreshBusy, func() {
+	t := time.NewTimer(0)
+	defer t.Stop()
+	resting := true
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.busyNow:
+			if resting { // else it looks soon
+				resting = false
+				t.Reset(refreshBusy)
+			}
+			continue
+		case <-t.C:
+		}
 		busy := n.busyDomains()
 		for _, m := range n.members() {
 			if busy[m.domain] {
 				poke(m.askNow)
 			}
 		}
-	})
+		if resting = n.tunnels.Quiet(); !resting {
+			t.Reset(refreshBusy)
+		}
+	}
 }
 
 // refresh has the loop look at once.

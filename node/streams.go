@@ -145,6 +145,7 @@ func (n *Node) streamLoop(context.Context) {
 		}
 		clear(ms[:k])
 		out.flush(n.mux)
+		n.wakeForCalls()
 	}
 }
 

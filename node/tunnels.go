@@ -35,7 +35,7 @@ func (n *Node) openTunnels() (err error) {
 			Tunnels: s.Limits.Tunnels, PeerFlows: s.Limits.TunnelsPerNode, DomainFlows: s.Limits.TunnelsPerDomain,
 		},
 		IdleFlow: s.Timeouts.IdleConnection.D(), IdleLink: s.Timeouts.IdleLink.D(),
-		OpenTimeout: s.Timeouts.Open.D(), Lost: n.linkLost, DialRelay: n.dialRelay,
+		OpenTimeout: s.Timeouts.Open.D(), Lost: n.linkLost, Stirred: n.linkMade, DialRelay: n.dialRelay,
 	})
 	if err != nil {
 		return err
@@ -53,6 +53,14 @@ func (n *Node) openTunnels() (err error) {
 func (n *Node) linkLost(d protocol.Domain) {
 	if m, ok := n.member(d); ok {
 		m.pingNow()
+	}
+}
+
+// linkMade has those who look after live tunnels begin.
+func (n *Node) linkMade(d protocol.Domain) {
+	poke(n.busyNow)
+	if m, ok := n.member(d); ok {
+		poke(m.homesDue)
 	}
 }
 

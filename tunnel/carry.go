@@ -43,6 +43,7 @@ func (m *Manager) openBare(ctx context.Context, q OpenRequest) (*Tunnel, error) 
 		t.Close()
 		return nil, err
 	}
+	m.began(t.local.Domain())
 	return t, nil
 }
 

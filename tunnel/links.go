@@ -146,6 +146,7 @@ func (m *Manager) register(l *link.Link, key linkKey) error {
 		}
 	})
 	m.mu.Unlock()
+	m.began(key.local.Domain())
 	// A revocation may have come between the HELLO and the table, where CloseWhere did not see the link.
 	if m.cfg.Revoked(key.peer) {
 		l.Close(link.ReasonRevoked)

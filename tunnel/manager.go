@@ -61,6 +61,9 @@ type Config struct {
 	// Lost is told that a link has died which nobody ended: this node's own NAT may have lost its table. It must not wait. Nil:
 	// nobody is told.
 	Lost func(protocol.Domain)
+	// Stirred is told that there is a link or a tunnel that was not there before, by which Busy may have become true. It must not
+	// wait. Nil: nobody is told.
+	Stirred func(protocol.Domain)
 
 	Limits       Limits
 	LinkLimits   link.Limits
@@ -103,6 +106,7 @@ type Manager struct {
 	introduced int                     // in all domains
 	meetings   map[meetingKey]struct{} // by UDP, under way at the tunnel side
 	changed    chan struct{}           // closed and replaced when an expectation is added
+	stir       chan struct{}           // holds one token when there is something to sweep
 }
 
 // member is an identity with what is made from it once.
@@ -160,7 +164,7 @@ func New(cfg Config) (*Manager, error) {
 		dialling: make(map[linkKey]*dialling), searches: make(map[searchKey]*search), lost: make(map[protocol.Domain]time.Time), udpFlows: make(map[protocol.ID]int), tunnels: make(map[string]*Tunnel),
 		expected: make(map[protocol.Hash]*expectation), served: make(map[servedKey]*Served), flowsOf: make(map[*link.Flow]*Served),
 		flows: make(map[protocol.ID]int), domains: make(map[protocol.Domain]int),
-		asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}),
+		asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}), stir: make(chan struct{}, 1),
 	}
 	if cfg.DialDevice != nil {
 		m.dialer.dial = cfg.DialDevice
@@ -305,57 +309,4 @@ func (m *Manager) Close() error {
 	m.closeLinks(link.ReasonClosing, func(*entry) bool { return true })
 	m.wg.Wait()
 	return nil
-}
-
-// sweepLoop looks after what ends with time.
-func (m *Manager) sweepLoop() {
-	tick := time.NewTicker(min(m.cfg.IdleLink/4, m.cfg.Retry/2, 5*time.Second))
-	defer tick.Stop()
-	for {
-		select {
-		case <-m.ctx.Done():
-			return
-		case <-tick.C:
-			m.sweep()
-		}
-	}
-}
-
-func (m *Manager) sweep() {
-	now := m.cfg.Now()
-	m.mu.Lock()
-	for h, x := range m.expected {
-		if time.Since(x.since) > expectFor {
-			delete(m.expected, h)
-		}
-	}
-	var all []*entry
-	for _, e := range m.links {
-		all = append(all, e)
-	}
-	m.forgetServedLocked(now)
-	m.forgetSearchesLocked(time.Now())
-	m.mu.Unlock()
-	var ends sync.WaitGroup
-	for _, e := range all {
-		why := link.ReasonNone
-		peer := e.link.Peer()
-		switch {
-		case !now.Before(peer.Expires):
-			why = link.ReasonExpired
-		case m.cfg.Revoked(peer.ID) || m.cfg.Revoked(e.link.Local()):
-			why = link.ReasonRevoked
-		case m.unused(e):
-			why = link.ReasonIdle
-		}
-		if why != link.ReasonNone {
-			ends.Go(func() { e.link.Close(why) })
-		} else if m.cfg.IdleFlow > 0 {
-			e.link.ResetIdle(m.cfg.IdleFlow)
-		}
-	}
-	ends.Wait()
-	for _, t := range m.tunnelsWhere(func(*Tunnel) bool { return true }) {
-		t.lookByItself(time.Now())
-	}
 }

@@ -138,6 +138,7 @@ func (t *Tunnel) listen(at netip.AddrPort) error {
 		t.m.tunnels[t.id] = t
 	}
 	t.m.mu.Unlock()
+	t.m.began(t.local.Domain())
 	t.mu.Lock()
 	if err == nil && t.closed {
 		err = ErrClosed

@@ -40,6 +40,7 @@ func (m *Manager) expect(h protocol.Hash, x *expectation) {
 	close(m.changed)
 	m.changed = make(chan struct{})
 	m.mu.Unlock()
+	m.stirred()
 }
 
 // unexpect takes an expectation back; a link that came for nobody is closed.

@@ -60,10 +60,10 @@ func TestIdleAgent(t *testing.T) {
 	}
 	t.Logf("an idle agent has %.1f MiB resident and takes %.3f%% of a core, over %s", float64(memory)/(1<<20), 100*share, window)
 	if memory > idleMemory {
-		t.Errorf("%d bytes resident, at most %d", memory, idleMemory)
+		t.Errorf("%.1f MiB resident, at most %d MiB are allowed", float64(memory)/(1<<20), idleMemory>>20)
 	}
 	if full() && share > idleShare {
-		t.Errorf("%.3f%% of a core, at most %.1f%%", 100*share, 100*idleShare)
+		t.Errorf("%.3f%% of a core over %s, at most %.1f%% are allowed", 100*share, window, 100*idleShare)
 	}
 }
 

@@ -15,6 +15,7 @@ const (
 type Events struct {
 	queue     int
 	listeners int
+	joined    chan struct{} // holds one token after somebody has begun to listen
 
 	mu       sync.Mutex
 	sequence uint64
@@ -33,7 +34,7 @@ type Subscription struct {
 
 // NewEvents makes a hub for so many listeners with so many waiting events each.
 func NewEvents(queue, listeners int) *Events {
-	return &Events{queue: max(queue, 1), listeners: max(listeners, 1), open: map[*Subscription]struct{}{}}
+	return &Events{queue: max(queue, 1), listeners: max(listeners, 1), joined: make(chan struct{}, 1), open: map[*Subscription]struct{}{}}
 }
 
 // Publish numbers the event and queues it for every listener. Where a queue is full its oldest event is dropped.
@@ -56,8 +57,15 @@ func (e *Events) Subscribe() (*Subscription, error) {
 	}
 	s := &Subscription{events: e, wake: make(chan struct{}, 1)}
 	e.open[s] = struct{}{}
+	select {
+	case e.joined <- struct{}{}:
+	default:
+	}
 	return s, nil
 }
+
+// Joined holds one token after somebody has begun to listen, for the one who makes events only while somebody does.
+func (e *Events) Joined() <-chan struct{} { return e.joined }
 
 // Listeners is how many listen now.
 func (e *Events) Listeners() int {

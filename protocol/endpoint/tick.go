@@ -67,6 +67,9 @@ func (e *Endpoint) Next() time.Time {
 	return at
 }
 
+// Calling reports whether calls are under way: then Next may become earlier with what is received.
+func (e *Endpoint) Calling() bool { return e.calls.n.Load() > 0 }
+
 // sweep collects what idles, now and then.
 func (e *Endpoint) sweep(now time.Time) {
 	e.mu.Lock()
