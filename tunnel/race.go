@@ -14,6 +14,8 @@ const (
 	nextTarget  = 250 * time.Millisecond
 	mostTargets = 6
 	mostRelays  = 3
+	// selfHead is how long this node itself may take to reach the device before others are asked to.
+	selfHead = 100 * time.Millisecond
 	// liveHead is how long a link that is there already may take before new ones are tried beside it.
 	liveHead = 300 * time.Millisecond
 	// background is how long better routes are tried on after the first one has won.
@@ -32,11 +34,12 @@ type entrant struct {
 // entrants lines up who takes part: routes allowed, relays[i] of target i.
 func entrants(self bool, routes []Route, relays []int) []entrant {
 	var l []entrant
+	var head time.Duration
 	if self && allowed(routes, LAN) {
-		l = append(l, entrant{route: LAN, target: -1})
+		l, head = append(l, entrant{route: LAN, target: -1}), selfHead
 	}
 	for t := range min(len(relays), mostTargets) {
-		start := time.Duration(t) * nextTarget
+		start := head + time.Duration(t)*nextTarget
 		for _, e := range []entrant{{route: LAN}, {route: Direct}, {route: Mapped}, {route: Punched, after: punchDelay}} {
 			if e.target, e.after = t, start+e.after; allowed(routes, e.route) {
 				l = append(l, e)
