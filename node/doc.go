@@ -37,7 +37,7 @@
 //	socks.go       devices by name for programs that speak SOCKS5
 //
 // The local API: backend.go shows and does; receipts.go: what tunnels went through; explain.go: errors for people; events.go;
-// stats.go.
+// stats.go. trim.go gives memory back while nothing is to be done.
 //
 // A packet's way: carrier.Conn.ReadBatch → endpoint.Receive (decrypt, signature, replay, time) → protocol.Verified →
 // dispatch → handler → reply bytes → endpoint.Reply → WriteBatch. An app's way: localapi → Backend → tunnel.Manager.Open →

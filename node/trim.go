@@ -15,8 +15,7 @@ const (
 	trimBelow = 512 << 10
 )
 
-// trimLoop gives memory back while this node has nothing to do: unused heap, workers, and what of the program is resident from
-// starting. A node that works keeps what it has.
+// trimLoop gives memory back while this node has nothing to do: unused heap and workers. A node that works keeps what it has.
 func (n *Node) trimLoop(ctx context.Context) {
 	wait, before := trimFirst, allocated()
 	t := time.NewTimer(wait)
@@ -31,9 +30,6 @@ func (n *Node) trimLoop(ctx context.Context) {
 		if n.tunnels.Quiet() && n.relay.Stats()["connections now"] == 0 && float64(now-before) < trimBelow*wait.Seconds() {
 			n.pool.shrink()
 			debug.FreeOSMemory()
-			if err := unmapProgram(); err != nil {
-				n.log.Debug("the program's pages stay as they are", "error", err)
-			}
 		}
 		before, wait = allocated(), min(2*wait, trimLast)
 		t.Reset(wait)
