@@ -85,7 +85,6 @@ type Node struct {
 	asking    asking // TunnelRequests whose answers come by way of a super-node
 	nat       *natState
 	probes    *reachProbes
-	// Set before Run, where there is somebody who knows.
 
 	gateways atomic.Pointer[[]discovery.Gateway]
 	located  chan struct{} // closed with the first look at the networks

@@ -70,7 +70,7 @@ func (m *Manager) byPunch(ctx context.Context, w want, t Target, key linkKey) (*
 	}
 	near := shares(m.cfg.Locator.Locations(key.local.Domain()), t.Info.Locations)
 	path, err := m.cfg.Puncher.Meet(ctx, Meeting{
-		Token: token, Request: hash, Requester: true, Local: key.local, Peer: t.Node.ID, Mine: mine, MyNAT: nat,
+		Token: token, Requester: true, Local: key.local, Peer: t.Node.ID, MyNAT: nat,
 		Theirs: m.sendable(answer.Candidates, near), TheirNAT: answer.Punch, Near: near,
 	})
 	m.rests.note(time.Now(), t.Node.ID, err)
@@ -134,7 +134,7 @@ func (m *Manager) sendable(c []protocol.Candidate, near bool) []protocol.Candida
 }
 
 // offerPunch fills in this node's part of the answer to a request for a meeting, and starts the meeting.
-func (m *Manager) offerPunch(ctx context.Context, me *member, peer protocol.ID, hash protocol.Hash, req protocol.TunnelRequest, answer *protocol.TunnelOpened) {
+func (m *Manager) offerPunch(ctx context.Context, me *member, peer protocol.ID, req protocol.TunnelRequest, answer *protocol.TunnelOpened) {
 	if !req.Punch.Wanted || m.cfg.Puncher == nil || req.Token.IsZero() || !allowed(m.cfg.Routes, Punched) {
 		return
 	}
@@ -164,7 +164,7 @@ func (m *Manager) offerPunch(ctx context.Context, me *member, peer protocol.ID, 
 		return
 	}
 	x := Meeting{
-		Token: req.Token, Request: hash, Local: me.Node.ID, Peer: peer, Mine: mine, MyNAT: nat,
+		Token: req.Token, Local: me.Node.ID, Peer: peer, MyNAT: nat,
 		Theirs: m.sendable(req.Candidates, false), TheirNAT: req.Punch,
 	}
 	started := m.introduce(peer, func(ctx context.Context) error {

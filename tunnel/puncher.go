@@ -20,10 +20,8 @@ type Puncher interface {
 // Meeting is what both sides of a meeting by UDP know.
 type Meeting struct {
 	Token       protocol.Hash // of the TunnelRequest: known to the two alone
-	Request     protocol.Hash // the SHA-256 of that request
 	Requester   bool          // this node asked
 	Local, Peer protocol.ID
-	Mine        []protocol.Candidate // what this node has offered
 	Theirs      []protocol.Candidate // what may be sent to: public addresses, and private ones where the two share a network
 	MyNAT       protocol.Punch
 	TheirNAT    protocol.Punch

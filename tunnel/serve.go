@@ -107,7 +107,7 @@ func (m *Manager) HandleRequest(ctx context.Context, now time.Time, v *protocol.
 	}
 	answer.Candidates = m.ownCandidates()
 	if me, err := m.member(v.Receiver); err == nil {
-		m.offerPunch(ctx, me, v.Sender, hash, req, &answer)
+		m.offerPunch(ctx, me, v.Sender, req, &answer)
 	}
 	return answer
 }
