@@ -28,7 +28,7 @@ func (s *Server) put(now time.Time, v *protocol.Verified) []protocol.Out {
 		return s.drop(dropForeignDomain)
 	case m.Forwarded && !replicates:
 		return s.drop(dropNotMember)
-	case !r.Table.Everywhere() && !s.covers(m.Key):
+	case !r.Table.Everywhere() && !s.keeps(m.Key):
 		return s.outside(v, dropOutside)
 	case !r.HasKey(m.Key) && !s.leaves(r, m.Key, now):
 		return s.refuse(refusal{protocol.StatusOwner, putRefusedKey})
@@ -104,7 +104,7 @@ func (s *Server) storeAndPassOn(now time.Time, v *protocol.Verified, m protocol.
 // freshCertificate is the sender's own Node record where it is not held: an owner's put brings it along, so that the others
 // of the range can check what is passed on to them.
 func (s *Server) freshCertificate(now time.Time, v *protocol.Verified, r *protocol.Record) *protocol.Record {
-	if r.Table != protocol.TableNodeInfo || v.Sender != r.Owner || !s.covers(v.Sender) {
+	if r.Table != protocol.TableNodeInfo || v.Sender != r.Owner || !s.keeps(v.Sender) {
 		return nil
 	}
 	c, err := protocol.ParseRecord(v.Node.Record)
@@ -166,7 +166,7 @@ func (s *Server) passOn(out []protocol.Out, sender, k protocol.ID, r *protocol.R
 	if r.Table.Everywhere() {
 		members = m.Members()
 	} else {
-		members = m.Serving(k)
+		members = m.Keeping(k)
 	}
 	payload := protocol.Put{Key: k, Record: r.Raw(), Forwarded: true}.AppendPayload(nil)
 	for _, mem := range members {

@@ -200,6 +200,15 @@ func (s *Server) covers(k protocol.ID) bool {
 	return m != nil && m.Covers(s.cfg.Self, k)
 }
 
+// keeps reports whether records at k belong here, be it that they are only being taken over.
+func (s *Server) keeps(k protocol.ID) bool {
+	if s.cfg.Operator {
+		return true
+	}
+	m := s.Map()
+	return m != nil && m.Keeps(s.cfg.Self, k)
+}
+
 func (s *Server) epoch() uint64 {
 	if m := s.Map(); m != nil {
 		return m.Epoch()

@@ -144,7 +144,7 @@ func keyAt(r *protocol.Record, mem partition.Member) (protocol.ID, bool) {
 		return r.Owner, true
 	}
 	for _, k := range r.Keys() {
-		if mem.Range.ContainsKey(k) {
+		if mem.Keeps(k) {
 			return k, true
 		}
 	}

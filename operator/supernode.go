@@ -263,7 +263,7 @@ func (a *Authority) signMembers(tx *sqlite.Tx, placed []partition.Placement, epo
 				return false, err
 			}
 			w := p.Value(v.MapEpoch)
-			if v.Signing == w.Signing && v.Sealing == w.Sealing && v.From == w.From && v.To == w.To && slices.Equal(v.Addresses, w.Addresses) {
+			if v.Signing == w.Signing && v.Sealing == w.Sealing && v.From == w.From && v.To == w.To && v.FillFrom == w.FillFrom && v.FillTo == w.FillTo && slices.Equal(v.Addresses, w.Addresses) {
 				continue
 			}
 		}

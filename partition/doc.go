@@ -11,6 +11,11 @@
 // owner lies in the operator domain. A super-node that leaves is taken out by a tombstone, which the hash does not count.
 // The owner of the MapHead is the root's ID, so that every operator of one mesh replaces the same record.
 //
+// A record names two ranges: the one that its member serves, and the one that it fills, None for either. Who fills gets every
+// store of that range from those who serve it and fetches what was there before; readers do not ask it. Once the operator
+// has seen it hold what they hold, the next epoch has it serve the range. So a key's readers always find somebody who has been
+// there all along.
+//
 // Assign gives every super-node the whole range. Splitting is another function of the same shape: the records carry from and
 // to already.
 package partition

@@ -19,11 +19,17 @@ var (
 	ErrMap = errors.New("partition: not a valid map record")
 )
 
+// Keeps reports whether records at key belong at m: because it serves them, or is to.
+func (m Member) Keeps(key protocol.ID) bool {
+	return m.Range.ContainsKey(key) || m.Fill.ContainsKey(key)
+}
+
 // Member is one server of a range.
 type Member struct {
 	Peer      protocol.Peer // Addr is the first of Addresses
 	Addresses []netip.AddrPort
-	Range     Range
+	Range     Range // what it serves
+	Fill      Range // what it is to serve next and takes over meanwhile
 	Domain    protocol.Domain
 	Record    []byte // the SuperNode record, as signed
 }
@@ -38,7 +44,8 @@ type Map struct {
 
 type segment struct {
 	to      uint64 // last position; the first is one past the segment before
-	members []Member
+	serving []Member
+	keeping []Member
 }
 
 // HeadOwner is the owner of the MapHead record of the mesh beneath this root.
@@ -142,13 +149,13 @@ func member(r *protocol.Record) (Member, error) {
 	if err := key.CheckPublic(v.Signing); err != nil {
 		return Member{}, err
 	}
-	rg := Range{v.From, v.To}
-	if r.Owner != protocol.NodeID(r.Owner.Domain(), v.Signing) || !rg.Valid() {
+	rg, fill := Range{v.From, v.To}, Range{v.FillFrom, v.FillTo}
+	if r.Owner != protocol.NodeID(r.Owner.Domain(), v.Signing) || !rg.Valid() && !fill.Valid() {
 		return Member{}, fmt.Errorf("%w: %s", ErrMap, r.Owner.Short())
 	}
 	m := Member{
 		Peer:  protocol.Peer{ID: r.Owner, Signing: v.Signing, Sealing: v.Sealing},
-		Range: rg, Domain: r.Owner.Domain(), Record: bytes.Clone(r.Raw()),
+		Range: rg, Fill: fill, Domain: r.Owner.Domain(), Record: bytes.Clone(r.Raw()),
 	}
 	for _, a := range v.Addresses {
 		if a.IsValid() {
@@ -166,9 +173,14 @@ func member(r *protocol.Record) (Member, error) {
 func cut(members []Member) []segment {
 	ends := []uint64{Whole().To}
 	for _, m := range members {
-		ends = append(ends, m.Range.To)
-		if m.Range.From > 0 {
-			ends = append(ends, m.Range.From-1)
+		for _, g := range []Range{m.Range, m.Fill} {
+			if !g.Valid() {
+				continue
+			}
+			ends = append(ends, g.To)
+			if g.From > 0 {
+				ends = append(ends, g.From-1)
+			}
 		}
 	}
 	slices.Sort(ends)
@@ -178,7 +190,10 @@ func cut(members []Member) []segment {
 		segs[i].to = to
 		for _, m := range members {
 			if m.Range.Contains(to) {
-				segs[i].members = append(segs[i].members, m)
+				segs[i].serving = append(segs[i].serving, m)
+			}
+			if m.Range.Contains(to) || m.Fill.Contains(to) {
+				segs[i].keeping = append(segs[i].keeping, m)
 			}
 		}
 	}
@@ -195,14 +210,20 @@ func (m *Map) Head() []byte { return m.head }
 func (m *Map) Members() []Member { return m.members }
 
 // Serving are the members whose range holds key, in order of ID. The caller does not change them.
-func (m *Map) Serving(key protocol.ID) []Member {
+func (m *Map) Serving(key protocol.ID) []Member { return m.segment(key).serving }
+
+// Keeping are the members to which records at key are passed on: those who serve them and those who are to, in order of ID.
+// The caller does not change them.
+func (m *Map) Keeping(key protocol.ID) []Member { return m.segment(key).keeping }
+
+func (m *Map) segment(key protocol.ID) *segment {
 	i, _ := slices.BinarySearchFunc(m.segments, key.Position(), func(s segment, p uint64) int {
 		if s.to < p {
 			return -1
 		}
 		return 1
 	})
-	return m.segments[i].members // the last segment ends at the last position
+	return &m.segments[i] // the last segment ends at the last position
 }
 
 // Member finds a member by ID.
@@ -212,6 +233,12 @@ func (m *Map) Member(id protocol.ID) (Member, bool) {
 		return Member{}, false
 	}
 	return m.members[i], true
+}
+
+// Keeps reports whether self keeps records at key.
+func (m *Map) Keeps(self, key protocol.ID) bool {
+	mem, ok := m.Member(self)
+	return ok && mem.Keeps(key)
 }
 
 // Covers reports whether self serves key.

@@ -14,6 +14,9 @@ type Range struct{ From, To uint64 }
 // Whole is every position there is.
 func Whole() Range { return Range{0, math.MaxUint64} }
 
+// None is the range without a position.
+func None() Range { return Range{1, 0} }
+
 // Contains reports whether position p lies in r.
 func (r Range) Contains(p uint64) bool { return r.From <= p && p <= r.To }
 

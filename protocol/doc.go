@@ -41,7 +41,7 @@
 //
 // Requests are padded, so that no answer is longer than its question: to 1,200 bytes for GetNode, GetOperatorNodes,
 // GetSuperNodes, GetNodeInfo, GetTunnelNodes, GetEndDevices, GetRevocations, Digest, Repair, OpenSession and
-// ForwardedTunnelRequest, to 512 for SubmitSuperNode, to 400 for TunnelRequest, to 276 for all others. Replies are not padded.
+// ForwardedTunnelRequest, to 512 for SubmitSuperNode and TransferPartition, to 400 for TunnelRequest, to 276 for all others. Replies are not padded.
 //
 // # Sealed message (first byte 5): n bytes, 46 ≤ n ≤ 1,200
 //

@@ -100,7 +100,7 @@ func TestRepliesFitRequests(t *testing.T) {
 	answers := map[Command]Payload{
 		CmdPing: Pong{1 << 49, addr6}, CmdPut: Stored{StatusQuota, 1 << 61, 1 << 61},
 		CmdTunnelRequest:     TunnelOpened{StatusTarget, cands, Hash(pattern(1, 32)), Punch{true, MappingSequential, 1<<16 - 1}},
-		CmdTransferPartition: PartitionTransferred{1 << 61},
+		CmdTransferPartition: PartitionTransferred{1 << 61, true, 1 << 61, 1 << 61, make([]ID, MaxSilent)},
 		CmdGetNode:           Node{make([]byte, MaxRecord)},
 		CmdOpenSession:       SessionOpened{key.Public(pattern(1, 32)), 1 << 63, Hash(pattern(1, 32)), make([]byte, MaxRecord)},
 	}

@@ -38,11 +38,20 @@ type Repair struct {
 // Repaired answers Repair.
 type Repaired struct{ RecordList }
 
-// TransferPartition tells a super-node of a new map to ask for.
+// TransferPartition tells a super-node of a map to ask for, if its own is older, and asks how far it is.
 type TransferPartition struct{ Epoch uint64 }
 
-// PartitionTransferred answers TransferPartition with the epoch that the super-node serves.
-type PartitionTransferred struct{ Epoch uint64 }
+// PartitionTransferred answers TransferPartition.
+type PartitionTransferred struct {
+	Epoch uint64 // of the map that it serves by
+	// Filled: it has repaired with everybody that serves the range that it takes over, each time after both knew this epoch.
+	Filled     bool
+	Have, Want uint64 // records of that range held, and how many the fullest of its holders has
+	Silent     []ID   // members whose repairs keep failing here, the longest silent first
+}
+
+// MaxSilent is how many silent members one PartitionTransferred names.
+const MaxSilent = 4
 
 // Busy refuses cheaply under load: ask elsewhere, or here after RetryAfter milliseconds.
 type Busy struct{ RetryAfter uint32 }
@@ -90,6 +99,15 @@ func (m *SubmitSuperNode) parse(r *reader) {
 		m.Addresses = append(m.Addresses, r.addr())
 	}
 	m.Capacity = r.uint()
+}
+
+func (m *PartitionTransferred) parse(r *reader) {
+	r.array(5)
+	m.Epoch, m.Filled, m.Have, m.Want = r.uint(), r.bool(), r.uint(), r.uint()
+	n := r.list(MaxSilent)
+	for range n {
+		m.Silent = append(m.Silent, r.id())
+	}
 }
 
 // maxParts is how many digests are read from one message.

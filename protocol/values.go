@@ -32,9 +32,11 @@ type OperatorNodeValue struct {
 type SuperNodeValue struct {
 	Signing   key.Public
 	Sealing   key.Public
-	From, To  uint64 // the range of positions it serves, both inclusive
+	From, To  uint64 // the range of positions it serves, both inclusive; From > To where it serves none yet
 	MapEpoch  uint64 // epoch of the map that placed it there
 	Addresses []Addr // UDP and TCP; at ports 443 and 80 streams alone, see StreamsOnly
+	// FillFrom, FillTo is the range that it is to serve next and takes over meanwhile; FillFrom > FillTo for none.
+	FillFrom, FillTo uint64
 }
 
 // MapHeadValue is the value of the MapHead record: which SuperNode records make up the map.

@@ -92,8 +92,8 @@ func (c Command) SignedSize() int {
 		return MaxDatagram
 	case CmdTunnelRequest:
 		return 400 // TunnelOpened with four candidates, and small enough to be forwarded with a Node record
-	case CmdSubmitSuperNode:
-		return 512 // SuperNodeSubmitted with a reason in words
+	case CmdSubmitSuperNode, CmdTransferPartition:
+		return 512 // SuperNodeSubmitted with a reason in words; PartitionTransferred with all its IDs
 	}
 	return 276 // Pong over IPv6
 }
