@@ -66,7 +66,12 @@ func (n *Node) plugIn(x *Extension) error {
 }
 
 // OperatorMesh is what the operator needs of the node that it runs in.
-type OperatorMesh struct{ n *Node }
+type OperatorMesh struct {
+	n *Node
+
+	mu     sync.Mutex
+	spying *spies // nil before the first question
+}
 
 // Publish stores a record here and at the super-nodes of its keys, and returns how many members of the map have it, this
 // node included while it is one.
