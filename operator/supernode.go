@@ -2,8 +2,10 @@ package operator
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	mrand "math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -192,6 +194,48 @@ func (a *Authority) mapRecords(tx *sqlite.Tx) ([][]byte, error) {
 
 const maxMap = 100_000
 
+// placements is the present map as the planner reads it.
+func (a *Authority) placements(tx *sqlite.Tx) ([]partition.Placement, error) {
+	records, err := a.mapRecords(tx)
+	if err != nil {
+		return nil, err
+	}
+	ps := make([]partition.Placement, len(records))
+	for i, raw := range records {
+		r, err := protocol.ParseRecord(raw)
+		if err != nil {
+			return nil, err
+		}
+		var v protocol.SuperNodeValue
+		if err := protocol.Unmarshal(r.Value, &v); err != nil {
+			return nil, err
+		}
+		ps[i].ID = r.Owner
+		ps[i].Range, ps[i].Fill = partition.Range{From: v.From, To: v.To}, partition.Range{From: v.FillFrom, To: v.FillTo}
+	}
+	return ps, nil
+}
+
+// plan takes every range for handed over as soon as it is planned: the operator's hand-over driver decides.
+func plan(s partition.State) []partition.Placement {
+	var seed [32]byte
+	rand.Read(seed[:])
+	r := mrand.New(mrand.NewChaCha8(seed))
+	for range 100 {
+		s.Present = partition.Next(s, r)
+		s.Filled = make(map[protocol.ID]bool)
+		for _, p := range s.Present {
+			if p.Fill.Valid() {
+				s.Filled[p.ID] = true
+			}
+		}
+		if len(s.Filled) == 0 {
+			break
+		}
+	}
+	return s.Present
+}
+
 // rebuildMap makes the map fit the super-nodes assigned now: entries that changed or grow old are signed, others taken out by
 // a tombstone, and a head of the next epoch holds them together. Where nothing changed it leaves everything as it is.
 func (a *Authority) rebuildMap(tx *sqlite.Tx) error {
@@ -207,10 +251,11 @@ func (a *Authority) rebuildMap(tx *sqlite.Tx) error {
 	}
 	self := partition.Candidate{ID: a.id, Signing: a.keys.Signing.Public(), Sealing: a.keys.Sealing.Public(), Addresses: a.Peers()}
 	self.Addresses = self.Addresses[:min(len(self.Addresses), protocol.MaxAddresses)]
-	placed := partition.Assign(supers, self)
-	if len(self.Addresses) == 0 { // it has never run: nobody could reach it
-		placed = slices.DeleteFunc(placed, func(p partition.Placement) bool { return p.ID == a.id })
+	present, err := a.placements(tx)
+	if err != nil {
+		return err
 	}
+	placed := plan(partition.State{Supers: supers, Operator: self, Present: present})
 	head, found, err := a.currentMapHead(tx)
 	if err != nil {
 		return err
