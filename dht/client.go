@@ -143,7 +143,7 @@ func (c *Client) serving(k protocol.ID) []partition.Member {
 func (c *Client) others(l []partition.Member) []partition.Member {
 	var out []partition.Member
 	for _, m := range l {
-		if !c.cfg.IsSelf(m.Peer.ID) && !c.cfg.Revoked(m.Peer.ID) {
+		if !m.Isolated && !c.cfg.IsSelf(m.Peer.ID) && !c.cfg.Revoked(m.Peer.ID) {
 			out = append(out, m)
 		}
 	}

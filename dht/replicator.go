@@ -121,7 +121,10 @@ func (r *Replicator) SetMap(now time.Time, m *partition.Map) {
 
 // setPeer works out what is shared with a member. Tables that are everywhere are shared even where ranges are not.
 func (r *Replicator) setPeer(now time.Time, mem partition.Member) {
-	fill := without(common(one(r.own.Fill), one(mem.Range)), one(r.own.Range))
+	var fill []partition.Range
+	if !mem.Isolated { // whose holding back would hold up everything
+		fill = without(common(one(r.own.Fill), one(mem.Range)), one(r.own.Range))
+	}
 	shared := append(common(one(r.own.Range), one(mem.Range)), fill...)
 	p := r.peers[mem.Peer.ID]
 	if p == nil {

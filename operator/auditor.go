@@ -161,3 +161,15 @@ func randomHash() (h protocol.Hash) {
 	}
 	return h
 }
+
+// audited are the super-nodes of a map that serve a range.
+func (o *Operator) audited(pmap *partition.Map) []care.Member {
+	var ms []care.Member
+	for _, m := range pmap.Members() {
+		if m.Peer.ID != o.id && m.Domain != protocol.OperatorDomain && m.Range.Valid() {
+			alive, _, _ := o.watcher.state(m.Peer.ID)
+			ms = append(ms, care.Member{ID: m.Peer.ID, Alive: alive, Isolated: m.Isolated})
+		}
+	}
+	return ms
+}

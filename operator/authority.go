@@ -64,6 +64,8 @@ type Authority struct {
 
 	mu     sync.Mutex
 	peers  []netip.AddrPort
+	load   []partition.DomainLoad // counted at loadAt
+	loadAt time.Time
 	locate func(context.Context, protocol.ID) ([]protocol.Hash, error) // nil while the operator does not run
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"culvert/operator/care"
 	"culvert/operator/registry"
 	"culvert/operator/sqlite"
 	"culvert/protocol"
@@ -88,7 +89,7 @@ func (o *Operator) consider(mesh Mesh, c registry.SuperNode, offered []protocol.
 	if err != nil {
 		return status, reason, err
 	}
-	if status == protocol.StatusOK && old.State == registry.Assigned && slices.Equal(old.Addresses, c.Addresses) && c.Submitted.Sub(old.Answered) < missInterval*missLimit {
+	if status == protocol.StatusOK && old.State == registry.Assigned && slices.Equal(old.Addresses, c.Addresses) && c.Submitted.Sub(old.Answered) < watchInterval*care.MissLimit {
 		return status, "", nil // on the map already, and answered lately
 	}
 	if status == protocol.StatusOK {

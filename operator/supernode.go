@@ -2,10 +2,8 @@ package operator
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	mrand "math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -169,174 +167,51 @@ func (a *Authority) dropSuperNodes(tx *sqlite.Tx, reason string, out func(regist
 	return a.rebuildMap(tx)
 }
 
-func (a *Authority) currentMapHead(tx *sqlite.Tx) (*protocol.Record, bool, error) {
-	return a.current(tx, protocol.TableMapHead, partition.HeadOwner(a.root))
+// IsolateSuperNode has readers pass a super-node by; spies go on asking it.
+func (a *Authority) IsolateSuperNode(ctx context.Context, by Actor, ref string) error {
+	return a.judge(ctx, by, ref, "supernode.isolate", func(tx *sqlite.Tx, n registry.SuperNode) error {
+		if n.State != registry.Assigned {
+			return invalid("super-node %s is not on the map", n.ID)
+		}
+		return a.setAside(tx, n, "isolated by the operator")
+	})
 }
 
-// mapRecords are the SuperNode records of the present map.
-func (a *Authority) mapRecords(tx *sqlite.Tx) ([][]byte, error) {
-	rows, err := tx.Records(protocol.TableSuperNode, protocol.ID{}, time.Time{}, maxMap)
-	if err != nil {
-		return nil, err
-	}
-	var out [][]byte
-	for _, row := range rows {
-		r, err := protocol.ParseRecord(row.Raw)
-		if err != nil {
-			return nil, err
+// ReleaseSuperNode ends an isolation: the super-node gets a range as a newcomer does.
+func (a *Authority) ReleaseSuperNode(ctx context.Context, by Actor, ref string) error {
+	return a.judge(ctx, by, ref, "supernode.release", func(tx *sqlite.Tx, n registry.SuperNode) error {
+		if n.Isolated.IsZero() {
+			return invalid("super-node %s is not isolated", n.ID)
 		}
-		if !r.Tombstone {
-			out = append(out, row.Raw)
-		}
-	}
-	return out, nil
-}
-
-const maxMap = 100_000
-
-// placements is the present map as the planner reads it.
-func (a *Authority) placements(tx *sqlite.Tx) ([]partition.Placement, error) {
-	records, err := a.mapRecords(tx)
-	if err != nil {
-		return nil, err
-	}
-	ps := make([]partition.Placement, len(records))
-	for i, raw := range records {
-		r, err := protocol.ParseRecord(raw)
-		if err != nil {
-			return nil, err
-		}
-		var v protocol.SuperNodeValue
-		if err := protocol.Unmarshal(r.Value, &v); err != nil {
-			return nil, err
-		}
-		ps[i].ID = r.Owner
-		ps[i].Range, ps[i].Fill = partition.Range{From: v.From, To: v.To}, partition.Range{From: v.FillFrom, To: v.FillTo}
-	}
-	return ps, nil
-}
-
-// plan takes every range for handed over as soon as it is planned: the operator's hand-over driver decides.
-func plan(s partition.State) []partition.Placement {
-	var seed [32]byte
-	rand.Read(seed[:])
-	r := mrand.New(mrand.NewChaCha8(seed))
-	for range 100 {
-		s.Present = partition.Next(s, r)
-		s.Filled = make(map[protocol.ID]bool)
-		for _, p := range s.Present {
-			if p.Fill.Valid() {
-				s.Filled[p.ID] = true
-			}
-		}
-		if len(s.Filled) == 0 {
-			break
-		}
-	}
-	return s.Present
-}
-
-// rebuildMap makes the map fit the super-nodes assigned now: entries that changed or grow old are signed, others taken out by
-// a tombstone, and a head of the next epoch holds them together. Where nothing changed it leaves everything as it is.
-func (a *Authority) rebuildMap(tx *sqlite.Tx) error {
-	ns, err := tx.SuperNodes()
-	if err != nil {
-		return err
-	}
-	var supers []partition.Candidate
-	for _, n := range ns {
-		if n.State == registry.Assigned {
-			supers = append(supers, partition.Candidate{ID: n.ID, Signing: n.Signing, Sealing: n.Sealing, Addresses: n.Addresses})
-		}
-	}
-	self := partition.Candidate{ID: a.id, Signing: a.keys.Signing.Public(), Sealing: a.keys.Sealing.Public(), Addresses: a.Peers()}
-	self.Addresses = self.Addresses[:min(len(self.Addresses), protocol.MaxAddresses)]
-	present, err := a.placements(tx)
-	if err != nil {
-		return err
-	}
-	placed := plan(partition.State{Supers: supers, Operator: self, Present: present})
-	head, found, err := a.currentMapHead(tx)
-	if err != nil {
-		return err
-	}
-	var hv protocol.MapHeadValue
-	if found {
-		if err := protocol.Unmarshal(head.Value, &hv); err != nil {
+		n.Isolated, n.Reason = time.Time{}, ""
+		if err := tx.PutSuperNode(n); err != nil {
 			return err
 		}
-	}
-	if !found && len(placed) == 0 {
-		return nil
-	}
-	epoch := hv.Epoch + 1
-	changed, err := a.signMembers(tx, placed, epoch)
-	if err != nil {
-		return err
-	}
-	if found && !changed && head.Expires.Sub(a.now()) > mapRenew {
-		return nil
-	}
-	records, err := a.mapRecords(tx)
-	if err != nil {
-		return err
-	}
-	if hv, err = partition.Head(epoch, records); err != nil {
-		return err
-	}
-	value, err := protocol.Marshal(hv)
-	if err != nil {
-		return err
-	}
-	if _, err := a.sign(tx, &protocol.Record{Table: protocol.TableMapHead, Owner: partition.HeadOwner(a.root), Value: value}, mapLife); err != nil {
-		return err
-	}
-	return a.audit(tx, Actor{Name: "operator"}, "map.change", fmt.Sprintf("epoch %d", epoch), 0, fmt.Sprintf("%d super-nodes", len(records)))
+		return a.rebuildMap(tx)
+	})
 }
 
-func (a *Authority) signMembers(tx *sqlite.Tx, placed []partition.Placement, epoch uint64) (changed bool, err error) {
-	stay := make(map[protocol.ID]bool, len(placed))
-	for _, p := range placed {
-		stay[p.ID] = true
-		old, found, err := a.current(tx, protocol.TableSuperNode, p.ID)
-		if err != nil {
-			return false, err
-		}
-		if found && !old.Tombstone && old.Signer == a.id && old.Expires.Sub(a.now()) > mapRenew {
-			var v protocol.SuperNodeValue
-			if err := protocol.Unmarshal(old.Value, &v); err != nil {
-				return false, err
-			}
-			w := p.Value(v.MapEpoch)
-			if v.Signing == w.Signing && v.Sealing == w.Sealing && v.From == w.From && v.To == w.To && v.FillFrom == w.FillFrom && v.FillTo == w.FillTo && slices.Equal(v.Addresses, w.Addresses) {
-				continue
-			}
-		}
-		value, err := protocol.Marshal(p.Value(epoch))
-		if err != nil {
-			return false, err
-		}
-		if _, err := a.sign(tx, &protocol.Record{Table: protocol.TableSuperNode, Owner: p.ID, Value: value}, mapLife); err != nil {
-			return false, err
-		}
-		changed = true
+func (a *Authority) setAside(tx *sqlite.Tx, n registry.SuperNode, reason string) error {
+	if !n.Isolated.IsZero() {
+		return nil
 	}
-	rows, err := tx.Records(protocol.TableSuperNode, protocol.ID{}, time.Time{}, maxMap)
-	if err != nil {
-		return false, err
+	n.Isolated, n.Reason = a.now(), reason
+	if err := tx.PutSuperNode(n); err != nil {
+		return err
 	}
-	for _, row := range rows {
-		r, err := protocol.ParseRecord(row.Raw)
-		if err != nil {
-			return false, err
+	return a.rebuildMap(tx)
+}
+
+// isolate is what the audit has found.
+func (a *Authority) isolate(ctx context.Context, id protocol.ID, reason string) error {
+	return a.update(ctx, func(tx *sqlite.Tx) error {
+		n, err := tx.SuperNode(id)
+		if err != nil || n.State != registry.Assigned || !n.Isolated.IsZero() {
+			return err
 		}
-		if stay[r.Owner] || r.Tombstone {
-			continue
+		if err := a.setAside(tx, n, reason); err != nil {
+			return err
 		}
-		if _, err := a.sign(tx, &protocol.Record{Table: protocol.TableSuperNode, Owner: r.Owner, Tombstone: true}, mapLife); err != nil {
-			return false, err
-		}
-		changed = true
-	}
-	return changed, nil
+		return a.audit(tx, Actor{Name: "operator"}, "supernode.isolate", id.String(), id.Domain(), reason)
+	})
 }

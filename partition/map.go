@@ -30,6 +30,7 @@ type Member struct {
 	Addresses []netip.AddrPort
 	Range     Range // what it serves
 	Fill      Range // what it is to serve next and takes over meanwhile
+	Isolated  bool  // keeps its range, and readers pass it by
 	Domain    protocol.Domain
 	Record    []byte // the SuperNode record, as signed
 }
@@ -141,6 +142,13 @@ func CheckMember(r *protocol.Record) error {
 	return err
 }
 
+// PlacementOf is the placement that r records.
+func PlacementOf(r *protocol.Record) (Placement, error) {
+	m, err := member(r)
+	c := Candidate{ID: m.Peer.ID, Signing: m.Peer.Signing, Sealing: m.Peer.Sealing, Addresses: m.Addresses}
+	return Placement{Candidate: c, Range: m.Range, Fill: m.Fill, Isolated: m.Isolated}, err
+}
+
 func member(r *protocol.Record) (Member, error) {
 	var v protocol.SuperNodeValue
 	if err := protocol.Unmarshal(r.Value, &v); err != nil {
@@ -155,7 +163,7 @@ func member(r *protocol.Record) (Member, error) {
 	}
 	m := Member{
 		Peer:  protocol.Peer{ID: r.Owner, Signing: v.Signing, Sealing: v.Sealing},
-		Range: rg, Fill: fill, Domain: r.Owner.Domain(), Record: bytes.Clone(r.Raw()),
+		Range: rg, Fill: fill, Isolated: v.Isolated, Domain: r.Owner.Domain(), Record: bytes.Clone(r.Raw()),
 	}
 	for _, a := range v.Addresses {
 		if a.IsValid() {
@@ -189,7 +197,7 @@ func cut(members []Member) []segment {
 	for i, to := range ends {
 		segs[i].to = to
 		for _, m := range members {
-			if m.Range.Contains(to) {
+			if m.Range.Contains(to) && !m.Isolated {
 				segs[i].serving = append(segs[i].serving, m)
 			}
 			if m.Range.Contains(to) || m.Fill.Contains(to) {
@@ -209,10 +217,11 @@ func (m *Map) Head() []byte { return m.head }
 // Members are all servers, in order of ID. The caller does not change them.
 func (m *Map) Members() []Member { return m.members }
 
-// Serving are the members whose range holds key, in order of ID. The caller does not change them.
+// Serving are the members whose range holds key and whom readers ask, in order of ID. The caller does not change them.
 func (m *Map) Serving(key protocol.ID) []Member { return m.segment(key).serving }
 
-// Keeping are the members to which records at key are passed on: those who serve them and those who are to, in order of ID.
+// Keeping are the members to which records at key are passed on: those who serve them, those who are to and the isolated, in
+// order of ID.
 // The caller does not change them.
 func (m *Map) Keeping(key protocol.ID) []Member { return m.segment(key).keeping }
 
@@ -224,6 +233,36 @@ func (m *Map) segment(key protocol.ID) *segment {
 		return 1
 	})
 	return &m.segments[i] // the last segment ends at the last position
+}
+
+// Part is a run of positions with the same members.
+type Part struct {
+	Range   Range
+	Serving []Member // as in Map.Serving
+}
+
+// Parts cuts r where those who serve it change.
+func (m *Map) Parts(r Range) []Part {
+	var out []Part
+	from := uint64(0)
+	for _, s := range m.segments {
+		if both, ok := r.Intersect(Range{from, s.to}); ok {
+			out = append(out, Part{both, s.serving})
+		}
+		from = s.to + 1
+	}
+	return out
+}
+
+// Sharing are the members that serve some of r, the isolated too, in order of ID.
+func (m *Map) Sharing(r Range) []Member {
+	var out []Member
+	for _, mem := range m.members {
+		if _, ok := mem.Range.Intersect(r); ok {
+			out = append(out, mem)
+		}
+	}
+	return out
 }
 
 // Member finds a member by ID.

@@ -118,7 +118,7 @@ func TestServing(t *testing.T) {
 		var ps []Placement
 		for i := range n {
 			a, b := rapid.Uint64().Draw(t, "a"), rapid.Uint64().Draw(t, "b")
-			ps = append(ps, Placement{candidate(t, uint64(i)), Range{min(a, b), max(a, b)}, None()})
+			ps = append(ps, Placement{candidate(t, uint64(i)), Range{min(a, b), max(a, b)}, None(), false})
 		}
 		head, recs := s.build(7, ps)
 		m, err := Build(head, recs, s.check)

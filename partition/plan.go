@@ -26,6 +26,8 @@ type Placement struct {
 	Candidate
 	Range Range // what it serves; None for a newcomer
 	Fill  Range // what it is to serve next and takes over meanwhile; None where nothing is to change
+	// Isolated placements are kept beside the plan, not made by it: they count for nothing.
+	Isolated bool
 }
 
 // DomainLoad is how much a domain weighs: its enrolled nodes and devices, say.
@@ -78,7 +80,7 @@ func Next(s State, r Random) []Placement {
 func (p Placement) Value(epoch uint64) protocol.SuperNodeValue {
 	v := protocol.SuperNodeValue{
 		Signing: p.Signing, Sealing: p.Sealing, From: p.Range.From, To: p.Range.To, MapEpoch: epoch,
-		FillFrom: p.Fill.From, FillTo: p.Fill.To,
+		FillFrom: p.Fill.From, FillTo: p.Fill.To, Isolated: p.Isolated,
 	}
 	for _, a := range p.Addresses {
 		v.Addresses = append(v.Addresses, protocol.AddrOf(a))

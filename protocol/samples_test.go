@@ -86,7 +86,7 @@ func samples(t testing.TB) map[Table]*Record {
 		TableNodeInfo: NodeInfoValue{
 			"desk", true, []Candidate{{CandidateHost, TCP, addr4, 10}}, []ID{sampleID(8, 1)}, []Hash{Hash(pattern(7, 32))}, "1.0",
 		},
-		TableSuperNode: SuperNodeValue{node.Signing.Public(), node.Sealing.Public(), 0, 1<<64 - 1, 4, []Addr{addr4, addr6}, 1, 0},
+		TableSuperNode: SuperNodeValue{node.Signing.Public(), node.Sealing.Public(), 0, 1<<64 - 1, 4, []Addr{addr4, addr6}, 1, 0, true},
 		TableOperatorNode: OperatorNodeValue{
 			op.Signing.Public(), op.Sealing.Public(), []Domain{7, 1 << 31}, []Addr{addr4}, "op.example:443",
 			NodeID(OperatorDomain, node.Signing.Public()), pattern(9, 64),
