@@ -13,6 +13,7 @@ import (
 
 	"culvert/operator/registry"
 	"culvert/operator/sqlite"
+	"culvert/partition"
 	"culvert/protocol"
 	"culvert/protocol/key"
 )

@@ -30,7 +30,6 @@ type handOver struct {
 
 type try struct {
 	fill   partition.Range
-	epoch  uint64
 	due    time.Time
 	pause  time.Duration
 	busy   bool
@@ -44,21 +43,24 @@ func newHandOver(o *Operator, w *watcher) *handOver {
 func (h *handOver) run(ctx context.Context, mesh Mesh) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	h.o.every(ctx, handOverTick, func(now time.Time) {
-		pmap, err := h.o.mapNow(ctx)
-		if err != nil || pmap == nil {
-			return
+	h.o.every(ctx, handOverTick, func(now time.Time) { h.tick(ctx, mesh, now, wg.Go) })
+}
+
+// tick has the next map signed where somebody has been proven, and else the others looked at.
+func (h *handOver) tick(ctx context.Context, mesh Mesh, now time.Time, start func(func())) {
+	pmap, err := h.o.mapNow(ctx)
+	if err != nil || pmap == nil {
+		return
+	}
+	if filled := h.settle(pmap); len(filled) > 0 {
+		if err := h.o.update(ctx, func(tx *sqlite.Tx) error { return h.promote(tx, filled) }); err != nil && ctx.Err() == nil {
+			h.o.log.Error("sign the next map", "error", err)
 		}
-		if filled := h.settle(pmap); len(filled) > 0 {
-			if err := h.o.update(ctx, func(tx *sqlite.Tx) error { return h.promote(tx, filled) }); err != nil && ctx.Err() == nil {
-				h.o.log.Error("sign the next map", "error", err)
-			}
-			return
-		}
-		for _, mem := range h.due(now, pmap) {
-			wg.Go(func() { h.follow(ctx, mesh, pmap, mem) })
-		}
-	})
+		return
+	}
+	for _, mem := range h.due(now, pmap) {
+		start(func() { h.follow(ctx, mesh, pmap, mem) })
+	}
 }
 
 // settle forgets who fills nothing any more and returns what has been proven.
@@ -116,7 +118,7 @@ func (h *handOver) due(now time.Time, pmap *partition.Map) []partition.Member {
 		if t.busy || t.proven || t.fill != mem.Fill || now.Before(t.due) {
 			continue
 		}
-		t.busy, t.epoch = true, pmap.Epoch()
+		t.busy = true
 		busy++
 		out = append(out, mem)
 	}

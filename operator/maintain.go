@@ -2,14 +2,10 @@ package operator
 
 import (
 	"context"
-	"sync"
-	"time"
 
 	"culvert/operator/registry"
 	"culvert/operator/sqlite"
 	"culvert/protocol"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"culvert/operator/sqlite"
+	"culvert/partition"
 	"culvert/protocol"
 	"culvert/protocol/key"
 )

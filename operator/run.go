@@ -67,6 +67,13 @@ func (o *Operator) attach(mesh Mesh) {
 	}
 }
 
+// running reports whether Run does.
+func (o *Operator) running() bool {
+	o.state.Lock()
+	defer o.state.Unlock()
+	return o.mesh != nil
+}
+
 func (o *Operator) every(ctx context.Context, d time.Duration, fn func(time.Time)) {
 	t := time.NewTicker(d)
 	defer t.Stop()

@@ -102,7 +102,7 @@ func (o *Operator) consider(mesh Mesh, c registry.SuperNode, offered []protocol.
 		if old, status, reason, err = o.admissible(tx, c.ID); err != nil {
 			return err
 		}
-		c.Approved, c.State, c.Reason = old.Approved, registry.Waiting, reason
+		c.Approved, c.State, c.Reason, c.Isolated = old.Approved, registry.Waiting, reason, old.Isolated
 		if !old.Submitted.IsZero() {
 			c.Answered = old.Answered
 		}
@@ -115,7 +115,9 @@ func (o *Operator) consider(mesh Mesh, c registry.SuperNode, offered []protocol.
 			}
 			return tx.PutSuperNode(c)
 		}
-		c.State, c.Reason, c.Answered = registry.Assigned, "", o.now()
+		if c.State, c.Answered = registry.Assigned, o.now(); !c.Isolated.IsZero() {
+			c.Reason = old.Reason
+		}
 		if err := tx.PutSuperNode(c); err != nil {
 			return err
 		}

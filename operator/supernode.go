@@ -3,14 +3,11 @@ package operator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"culvert/operator/registry"
 	"culvert/operator/sqlite"
-	"culvert/partition"
 	"culvert/protocol"
 )
 
@@ -33,10 +30,38 @@ type SuperNodeView struct {
 	Reason    string                  `json:"reason,omitempty"`
 	Submitted time.Time               `json:"submitted"`
 	Answered  time.Time               `json:"answered"`
+	Isolated  *time.Time              `json:"isolated,omitempty"`
+	Score     *ScoreView              `json:"score,omitempty"` // while the operator runs
+}
+
+// ScoreView is what the audit holds against a super-node.
+type ScoreView struct {
+	Points     int      `json:"points"` // of care.Isolate that isolate
+	Asked      int      `json:"asked"`
+	Unanswered int      `json:"unanswered"`
+	Missed     int      `json:"missed"`
+	Misses     int      `json:"misses"` // signs of life in a row
+	Reasons    []string `json:"reasons,omitempty"`
 }
 
 // SuperNodes lists candidates, those on the map and others.
-func (a *Authority) SuperNodes(ctx context.Context, by Actor) ([]SuperNodeView, error) {
+func (o *Operator) SuperNodes(ctx context.Context, by Actor) ([]SuperNodeView, error) {
+	out, err := o.superNodes(ctx, by)
+	if !o.running() {
+		return out, err
+	}
+	for i := range out {
+		if out[i].State != registry.Assigned {
+			continue
+		}
+		s := o.auditor.score(out[i].ID)
+		_, misses, _ := o.watcher.state(out[i].ID)
+		out[i].Score = &ScoreView{s.Points, s.Asked, s.Unanswered, s.Missed, misses, s.Reasons}
+	}
+	return out, err
+}
+
+func (a *Authority) superNodes(ctx context.Context, by Actor) ([]SuperNodeView, error) {
 	out := []SuperNodeView{}
 	err := a.db.View(ctx, func(tx *sqlite.Tx) error {
 		names, err := domainNames(tx)
@@ -46,7 +71,15 @@ func (a *Authority) SuperNodes(ctx context.Context, by Actor) ([]SuperNodeView, 
 		ns, err := tx.SuperNodes()
 		for _, n := range ns {
 			if by.may(n.ID.Domain()) {
-				out = append(out, SuperNodeView{n.ID, names[n.ID.Domain()], n.Addresses, n.State, n.Approved, n.Reason, n.Submitted.UTC(), n.Answered.UTC()})
+				v := SuperNodeView{
+					ID: n.ID, Domain: names[n.ID.Domain()], Addresses: n.Addresses, State: n.State, Approved: n.Approved, Reason: n.Reason,
+					Submitted: n.Submitted.UTC(), Answered: n.Answered.UTC(),
+				}
+				if !n.Isolated.IsZero() {
+					at := n.Isolated.UTC()
+					v.Isolated = &at
+				}
+				out = append(out, v)
 			}
 		}
 		return err

@@ -141,7 +141,7 @@ func TestServing(t *testing.T) {
 // everywhere has each candidate serve the whole range.
 func everywhere(cs ...Candidate) (ps []Placement) {
 	for _, c := range cs {
-		ps = append(ps, Placement{c, Whole(), None()})
+		ps = append(ps, Placement{c, Whole(), None(), false})
 	}
 	slices.SortFunc(ps, func(a, b Placement) int { return a.ID.Compare(b.ID) })
 	return ps
