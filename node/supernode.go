@@ -269,7 +269,7 @@ func (n *Node) roles() []string {
 	}
 	if s := n.serving.Load(); s != nil && s.server.Ready() {
 		if m := s.server.Map(); m != nil {
-			if _, ok := m.Member(s.id); ok && s.id.Domain() != protocol.OperatorDomain {
+			if mem, ok := m.Member(s.id); ok && mem.Range.Valid() && s.id.Domain() != protocol.OperatorDomain {
 				l = append(l, "super")
 			}
 		}
