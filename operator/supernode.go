@@ -85,13 +85,9 @@ func (a *Authority) SetPolicy(ctx context.Context, by Actor, p Policy) error {
 		if err := tx.SetSetting(settingPolicy, []byte(p)); err != nil {
 			return err
 		}
-		own := make(map[protocol.Domain]bool)
-		ds, err := tx.Domains()
+		own, err := ownDomains(tx)
 		if err != nil {
 			return err
-		}
-		for _, d := range ds {
-			own[d.Number] = d.Own
 		}
 		out := func(n registry.SuperNode) bool {
 			return p == PolicyApproved && !n.Approved || p == PolicyOwn && !own[n.ID.Domain()]
@@ -101,6 +97,16 @@ func (a *Authority) SetPolicy(ctx context.Context, by Actor, p Policy) error {
 		}
 		return a.audit(tx, by, "supernode.policy", string(p), 0, "")
 	})
+}
+
+// ownDomains are the domains of whoever runs the operator.
+func ownDomains(tx *sqlite.Tx) (map[protocol.Domain]bool, error) {
+	ds, err := tx.Domains()
+	own := make(map[protocol.Domain]bool, len(ds))
+	for _, d := range ds {
+		own[d.Number] = d.Own
+	}
+	return own, err
 }
 
 // ApproveSuperNode admits a candidate under the policy "approved", or one that was barred; it is placed when it submits again.
@@ -243,10 +249,14 @@ func (a *Authority) rebuildMap(tx *sqlite.Tx) error {
 	if err != nil {
 		return err
 	}
+	own, err := ownDomains(tx)
+	if err != nil {
+		return err
+	}
 	var supers []partition.Candidate
 	for _, n := range ns {
 		if n.State == registry.Assigned {
-			supers = append(supers, partition.Candidate{ID: n.ID, Signing: n.Signing, Sealing: n.Sealing, Addresses: n.Addresses})
+			supers = append(supers, partition.Candidate{ID: n.ID, Signing: n.Signing, Sealing: n.Sealing, Addresses: n.Addresses, Own: own[n.ID.Domain()]})
 		}
 	}
 	self := partition.Candidate{ID: a.id, Signing: a.keys.Signing.Public(), Sealing: a.keys.Sealing.Public(), Addresses: a.Peers()}
