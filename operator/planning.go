@@ -93,13 +93,9 @@ func (a *Authority) plan(tx *sqlite.Tx, filled map[protocol.ID]bool) ([]partitio
 	if err != nil {
 		return nil, err
 	}
-	ds, err := tx.Domains()
+	own, err := ownDomains(tx)
 	if err != nil {
 		return nil, err
-	}
-	own := make(map[protocol.Domain]bool)
-	for _, d := range ds {
-		own[d.Number] = d.Own
 	}
 	present, was, err := a.placements(tx)
 	if err != nil {

@@ -116,13 +116,9 @@ func (a *Authority) SetPolicy(ctx context.Context, by Actor, p Policy) error {
 		if err := tx.SetSetting(settingPolicy, []byte(p)); err != nil {
 			return err
 		}
-		own := make(map[protocol.Domain]bool)
-		ds, err := tx.Domains()
+		own, err := ownDomains(tx)
 		if err != nil {
 			return err
-		}
-		for _, d := range ds {
-			own[d.Number] = d.Own
 		}
 		out := func(n registry.SuperNode) bool {
 			return p == PolicyApproved && !n.Approved || p == PolicyOwn && !own[n.ID.Domain()]
@@ -132,6 +128,16 @@ func (a *Authority) SetPolicy(ctx context.Context, by Actor, p Policy) error {
 		}
 		return a.audit(tx, by, "supernode.policy", string(p), 0, "")
 	})
+}
+
+// ownDomains are the domains of whoever runs the operator.
+func ownDomains(tx *sqlite.Tx) (map[protocol.Domain]bool, error) {
+	ds, err := tx.Domains()
+	own := make(map[protocol.Domain]bool, len(ds))
+	for _, d := range ds {
+		own[d.Number] = d.Own
+	}
+	return own, err
 }
 
 // ApproveSuperNode admits a candidate under the policy "approved", or one that was barred; it is placed when it submits again.

@@ -83,10 +83,17 @@ func TestSubmitIsProbedAndPlaced(t *testing.T) {
 	if a := offer(t, o, n, "0.0.0.0:7700"); a.Status != protocol.StatusOK || worldMap(t, o).Epoch() != epoch+1 {
 		t.Errorf("an unchanged submission: %+v", a)
 	}
-	for i := range 3 {
+	for i, domain := range []string{"acme", "acme", "acme", "brown", "crane"} {
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1, byte(i)}), 7700)
 		mesh.setAlive(addr, true)
-		other, _ := join(t, o, "acme", "s")
+		if domain != "acme" {
+			if _, err := o.AddDomain(t.Context(), admin, domain); err != nil {
+				t.Fatal(err)
+			}
+		} else if !members(t, o)[o.id] {
+			t.Error("the operator left one customer's super-nodes alone")
+		}
+		other, _ := join(t, o, domain, "s")
 		if a := offer(t, o, other, addr.String()); a.Status != protocol.StatusOK {
 			t.Fatal(a)
 		}
@@ -94,15 +101,9 @@ func TestSubmitIsProbedAndPlaced(t *testing.T) {
 	if !members(t, o)[o.id] {
 		t.Error("the operator has left before others have what it serves")
 	}
-	if _, err := o.SetOwnDomain(t.Context(), admin, "acme", true); err != nil { // neutral: no limit of a customer's keeps them out
-		t.Fatal(err)
-	}
-	if err := o.setPeers(t.Context(), o.Peers()); err != nil {
-		t.Fatal(err)
-	}
 	handAllOver(t, o, c, mesh)
 	if members(t, o)[o.id] {
-		t.Error("the operator is still on the map beside four super-nodes")
+		t.Error("the operator is still on the map beside the super-nodes of three customers")
 	}
 }
 

@@ -1,89 +1,149 @@
 package partition
 
 import (
-	"net/netip"
 	"slices"
 
 	"culvert/protocol"
-	"culvert/protocol/key"
 )
 
-// Replicas is R: how many super-nodes a range should have.
-const Replicas = 3
+// planner holds one plan in the making.
+type planner struct {
+	r         Random
+	load      *loads
+	nodes     []*node // all super-nodes, in order of ID
+	cells     []*cell // in order
+	reserve   []*node // those without a place
+	customers map[group]int
+	placed    int
+	changed   bool
 
-// Candidate is who may be given a range.
-type Candidate struct {
-	ID        protocol.ID
-	Signing   key.Public
-	Sealing   key.Public
-	Addresses []netip.AddrPort
-	Own       bool   // of one of the operator's own domains: neutral
-	Capacity  uint64 // bytes a second that it relays at most, 0 for no cap
+	operator bool  // it can be placed
+	held     Range // what the operator serves now, or has been proven to hold
+	now      Placement
+	proven   bool
 }
 
-// Placement is one entry of a map to be signed.
-type Placement struct {
-	Candidate
-	Range Range // what it serves; None for a newcomer
-	Fill  Range // what it is to serve next and takes over meanwhile; None where nothing is to change
-	// Isolated placements are kept beside the plan, not made by it: they count for nothing.
-	Isolated bool
-}
-
-// DomainLoad is how much a domain weighs: its enrolled nodes and devices, say.
-type DomainLoad struct {
-	Domain protocol.Domain
-	Weight uint64
-}
-
-// State is what a plan is made from.
-type State struct {
-	Supers   []Candidate          // admitted, alive, not isolated; whoever is missing has lost its place
-	Operator Candidate            // without addresses it cannot be placed
-	Present  []Placement          // the map in force
-	Filled   map[protocol.ID]bool // whose Fill in Present has been proven against those who serve it
-	Load     []DomainLoad         // in order of domain
-}
-
-// Random is where chance comes from: *rand.Rand of math/rand/v2, seeded by what nobody outside can guess.
-type Random interface {
-	IntN(n int) int
-}
-
-// Next is the map that is to follow Present, in order of ID; Present itself where nothing is to change.
+// Next is the map that is to follow s.Present, in order of ID; the same where nothing is to change.
 func Next(s State, r Random) []Placement {
-	old := make(map[protocol.ID]Placement, len(s.Present))
-	for _, p := range s.Present {
-		old[p.ID] = p
+	p := newPlanner(s, r)
+	for range maxRounds {
+		p.changed = false
+		p.complete()
+		p.split()
+		p.refill()
+		p.grow()
+		p.repair()
+		if !p.operator {
+			p.cover()
+		}
+		if !p.changed {
+			break
+		}
 	}
-	var ps []Placement
-	serving := 0
+	return p.placements(s.Operator)
+}
+
+// maxRounds is a stop, far above what is seen: each round places at least twice as many as the one before.
+const maxRounds = 64
+
+func newPlanner(s State, r Random) *planner {
+	p := &planner{
+		r: r, load: newLoads(s.Load), customers: make(map[group]int),
+		operator: len(s.Operator.Addresses) > 0, held: None(), now: Placement{Range: None(), Fill: None()},
+	}
+	present := make(map[protocol.ID]Placement, len(s.Present))
+	for _, x := range s.Present {
+		present[x.ID] = x
+	}
 	for _, c := range s.Supers {
-		if c.ID == s.Operator.ID {
+		if c.ID == s.Operator.ID || len(c.Addresses) == 0 {
 			continue
 		}
-		p := Placement{Candidate: c, Range: None(), Fill: Whole()}
-		if o, ok := old[c.ID]; ok && (o.Range.Valid() || s.Filled[c.ID]) || len(s.Operator.Addresses) == 0 {
-			p.Range, p.Fill = Whole(), None()
-			serving++
+		m := &node{c: c, rng: None(), fill: None(), groups: groupsOf(c)}
+		if x, ok := present[c.ID]; ok {
+			m.rng, m.fill = tidy(x.Range), tidy(x.Fill)
+			m.filled = m.fill.Valid() && (s.Filled[c.ID] || m.rng.holds(m.fill))
 		}
-		ps = append(ps, p)
+		p.nodes = append(p.nodes, m)
 	}
-	if serving < Replicas && len(s.Operator.Addresses) > 0 {
-		ps = append(ps, Placement{Candidate: s.Operator, Range: Whole(), Fill: None()})
+	slices.SortStableFunc(p.nodes, func(a, b *node) int { return a.c.ID.Compare(b.c.ID) })
+	p.nodes = slices.CompactFunc(p.nodes, func(a, b *node) bool { return a.c.ID == b.c.ID })
+	if x, ok := present[s.Operator.ID]; ok && p.operator {
+		p.now.Range, p.now.Fill = tidy(x.Range), tidy(x.Fill)
+		p.proven = p.now.Fill.Valid() && s.Filled[s.Operator.ID]
+		p.held = p.now.Range
+		if p.proven {
+			p.held = p.now.Fill
+		}
 	}
-	slices.SortStableFunc(ps, func(a, b Placement) int { return a.ID.Compare(b.ID) })
-	return slices.CompactFunc(ps, func(a, b Placement) bool { return a.ID == b.ID })
+	p.lay()
+	return p
 }
 
-// Value is what the operator signs as the placement's SuperNode record.
-func (p Placement) Value(epoch uint64) protocol.SuperNodeValue {
-	v := protocol.SuperNodeValue{
-		Signing: p.Signing, Sealing: p.Sealing, From: p.Range.From, To: p.Range.To, MapEpoch: epoch,
-		FillFrom: p.Fill.From, FillTo: p.Fill.To, Isolated: p.Isolated,
+func tidy(r Range) Range {
+	if !r.Valid() {
+		return None()
 	}
-	for _, a := range p.Addresses {
-		v.Addresses = append(v.Addresses, protocol.AddrOf(a))
+	return r
+}
+
+// lay finds the cells: the targets of the members, those that overlap taken together, and the gaps between them.
+func (p *planner) lay() {
+	var targets []Range
+	for _, m := range p.nodes {
+		if t := m.target(); t.Valid() {
+			targets = append(targets, t)
+		}
 	}
-	return v
+	slices.SortFunc(targets, func(a, b Range) int {
+		if a.From != b.From {
+			if a.From < b.From {
+				return -1
+			}
+			return 1
+		}
+		return 0
+	})
+	next, done := uint64(0), false // first position that no cell holds yet; done: there is none
+	add := func(r Range) {
+		p.cells = append(p.cells, &cell{Range: r})
+		next, done = r.To+1, r.To == Whole().To
+	}
+	for i := 0; i < len(targets); {
+		t := targets[i]
+		for i++; i < len(targets) && targets[i].From <= t.To; i++ {
+			t.To = max(t.To, targets[i].To)
+		}
+		if t.From > next {
+			add(Range{next, t.From - 1})
+		}
+		add(t)
+	}
+	if !done {
+		add(Range{next, Whole().To})
+	}
+	for _, m := range p.nodes {
+		if m.target().Valid() {
+			p.attach(m)
+			p.count(m, 1)
+		} else {
+			p.reserve = append(p.reserve, m)
+		}
+	}
+}
+
+func (p *planner) placements(operator Candidate) []Placement {
+	var ps []Placement
+	for _, m := range p.nodes {
+		if m.target().Valid() {
+			ps = append(ps, Placement{Candidate: m.c, Range: m.rng, Fill: m.fill})
+		}
+	}
+	if p.operator {
+		if rng, fill := p.own(); rng.Valid() || fill.Valid() {
+			ps = append(ps, Placement{Candidate: operator, Range: rng, Fill: fill})
+			slices.SortFunc(ps, func(a, b Placement) int { return a.ID.Compare(b.ID) })
+		}
+	}
+	return ps
 }
