@@ -36,6 +36,8 @@ type LookupConfig struct {
 	// Seen is the reader's high-water mark of an owner; nil for none.
 	Seen   func(t protocol.Table, owner protocol.ID) (Version, bool)
 	Quorum int // of answers; 0 is K
+	// Map is the one to which FindMap's answers say what has changed; nil where they are to be whole.
+	Map *partition.Map
 	// NoRefresh: the map is not asked anew (this is that question).
 	NoRefresh bool
 }
@@ -226,7 +228,7 @@ func (l *Lookup) buildMap(now time.Time, g *answer) bool {
 	if v.Epoch <= l.cfg.Target.Since {
 		return len(g.raws) == 1 // nothing newer there
 	}
-	m, err := partition.Build(g.raws[0], g.raws[1:], func(r *protocol.Record) error { return l.cfg.Check(now, r) })
+	m, err := partition.Update(l.cfg.Map, g.raws[0], g.raws[1:], func(r *protocol.Record) error { return l.cfg.Check(now, r) })
 	g.pmap, g.fresh = m, err == nil
 	return err == nil
 }

@@ -78,12 +78,24 @@ func (c *Client) refreshFrom(ctx context.Context, p protocol.Peer, epoch uint64)
 }
 
 func (c *Client) mapConfig() LookupConfig {
-	cfg := c.lookupConfig(Target{Kind: FindMap, Since: epochOf(c.Map())})
-	cfg.NoRefresh = true
+	m := c.Map()
+	cfg := c.lookupConfig(Target{Kind: FindMap, Since: epochOf(m)})
+	cfg.NoRefresh, cfg.Map = true, m
 	return cfg
 }
 
+// takeMap asks for what has changed, and for the whole map where nobody can tell all that has: who joined a moment ago
+// knows nothing of those who left before.
 func (c *Client) takeMap(ctx context.Context, cfg LookupConfig) error {
+	err := c.askMap(ctx, cfg)
+	if err != nil && cfg.Map != nil && ctx.Err() == nil {
+		cfg.Map, cfg.Target.Since, cfg.Rand = nil, 0, c.seed()
+		err = c.askMap(ctx, cfg)
+	}
+	return err
+}
+
+func (c *Client) askMap(ctx context.Context, cfg LookupConfig) error {
 	l, err := c.run(ctx, cfg)
 	if err != nil {
 		return err

@@ -228,7 +228,7 @@ func (s *Server) rebuildMap(now time.Time) error {
 		s.every(protocol.TableMapHead, now, func(r *protocol.Record) { heads = append(heads, r.Raw()) }),
 		s.every(protocol.TableSuperNode, now, func(r *protocol.Record) { members = append(members, r.Raw()) }))
 	for _, h := range heads {
-		m, berr := partition.Build(h, members, func(r *protocol.Record) error { return s.cfg.Trust.CheckStatic(r, now) })
+		m, berr := partition.Update(s.Map(), h, members, func(r *protocol.Record) error { return s.cfg.Trust.CheckStatic(r, now) })
 		if berr != nil || s.Map() != nil && m.Epoch() <= s.epoch() {
 			continue // incomplete: the missing records are on their way, each of them brings us here again
 		}

@@ -228,7 +228,11 @@ func (a *Authority) signMembers(tx *sqlite.Tx, placed []partition.Placement, epo
 		if stay[r.Owner] || r.Tombstone {
 			continue
 		}
-		if _, err := a.sign(tx, &protocol.Record{Table: protocol.TableSuperNode, Owner: r.Owner, Tombstone: true}, mapLife); err != nil {
+		value, err := protocol.Marshal(protocol.SuperNodeValue{MapEpoch: epoch}) // so that it is told as a change
+		if err != nil {
+			return false, err
+		}
+		if _, err := a.sign(tx, &protocol.Record{Table: protocol.TableSuperNode, Owner: r.Owner, Tombstone: true, Value: value}, mapLife); err != nil {
 			return false, err
 		}
 		changed = true

@@ -32,6 +32,7 @@ type Member struct {
 	Fill      Range // what it is to serve next and takes over meanwhile
 	Isolated  bool  // keeps its range, and readers pass it by
 	Domain    protocol.Domain
+	Epoch     uint64 // of the map that placed it there
 	Record    []byte // the SuperNode record, as signed
 }
 
@@ -41,6 +42,7 @@ type Map struct {
 	head     []byte
 	members  []Member // in order of ID
 	segments []segment
+	changes  []Change
 }
 
 type segment struct {
@@ -82,9 +84,15 @@ func Head(epoch uint64, records [][]byte) (protocol.MapHeadValue, error) {
 	return protocol.MapHeadValue{Epoch: epoch, Count: uint64(len(records)), Hash: h}, err
 }
 
-// Build puts a map together. check proves each record's signer (Trust.CheckStatic at the reader's time); tombstones among
-// records are skipped, anything else that does not belong makes it fail.
+// Build puts a map together. check proves each record's signer (Trust.CheckStatic at the reader's time); anything that does
+// not belong makes it fail. Tombstones among records make no members: they are kept for Changes.
 func Build(head []byte, records [][]byte, check func(*protocol.Record) error) (*Map, error) {
+	return Update(nil, head, records, check)
+}
+
+// Update is Build for who holds an older map: records may be the whole of the new one, or only what has changed since,
+// tombstones included. What old has already is not checked again.
+func Update(old *Map, head []byte, records [][]byte, check func(*protocol.Record) error) (*Map, error) {
 	hr, err := protocol.ParseRecord(head)
 	if err != nil {
 		return nil, err
@@ -99,7 +107,9 @@ func Build(head []byte, records [][]byte, check func(*protocol.Record) error) (*
 	if err := protocol.Unmarshal(hr.Value, &hv); err != nil {
 		return nil, err
 	}
+	m := &Map{epoch: hv.Epoch, head: bytes.Clone(head)}
 	rs := make([]*protocol.Record, 0, len(records))
+	touched := make(map[protocol.ID]bool, len(records))
 	for _, raw := range records {
 		r, err := protocol.ParseRecord(raw)
 		if err != nil {
@@ -108,15 +118,35 @@ func Build(head []byte, records [][]byte, check func(*protocol.Record) error) (*
 		if r.Table != protocol.TableSuperNode {
 			return nil, fmt.Errorf("%w: %s", ErrMap, r.Table)
 		}
-		if !r.Tombstone {
+		if touched[r.Owner] = true; !r.Tombstone {
+			rs = append(rs, r)
+		} else if c, ok := removal(r); ok {
+			m.changes = append(m.changes, c)
+		}
+	}
+	whole := func() bool { return uint64(len(rs)) == hv.Count && headHash(rs) == hv.Hash }
+	if !whole() && old != nil {
+		for i := range old.members {
+			if touched[old.members[i].Peer.ID] {
+				continue
+			}
+			r, err := protocol.ParseRecord(old.members[i].Record)
+			if err != nil {
+				return nil, err
+			}
 			rs = append(rs, r)
 		}
 	}
-	if uint64(len(rs)) != hv.Count || headHash(rs) != hv.Hash {
+	if !whole() {
 		return nil, fmt.Errorf("%w: %d records for epoch %d of %d", ErrIncomplete, len(rs), hv.Epoch, hv.Count)
 	}
-	m := &Map{epoch: hv.Epoch, head: bytes.Clone(head)}
 	for _, r := range rs {
+		if old != nil {
+			if mem, ok := old.Member(r.Owner); ok && bytes.Equal(mem.Record, r.Raw()) {
+				m.members = append(m.members, mem)
+				continue
+			}
+		}
 		if err := check(r); err != nil {
 			return nil, fmt.Errorf("partition: super-node %s: %w", r.Owner.Short(), err)
 		}
@@ -132,6 +162,10 @@ func Build(head []byte, records [][]byte, check func(*protocol.Record) error) (*
 			return nil, fmt.Errorf("%w: %s twice", ErrMap, m.members[i].Peer.ID.Short())
 		}
 	}
+	for i := range m.members {
+		m.changes = append(m.changes, Change{m.members[i].Peer.ID, m.members[i].Epoch, m.members[i].Record})
+	}
+	slices.SortFunc(m.changes, func(a, b Change) int { return a.Owner.Compare(b.Owner) })
 	m.segments = cut(m.members)
 	return m, nil
 }
@@ -163,7 +197,7 @@ func member(r *protocol.Record) (Member, error) {
 	}
 	m := Member{
 		Peer:  protocol.Peer{ID: r.Owner, Signing: v.Signing, Sealing: v.Sealing},
-		Range: rg, Fill: fill, Isolated: v.Isolated, Domain: r.Owner.Domain(), Record: bytes.Clone(r.Raw()),
+		Range: rg, Fill: fill, Isolated: v.Isolated, Epoch: v.MapEpoch, Domain: r.Owner.Domain(), Record: bytes.Clone(r.Raw()),
 	}
 	for _, a := range v.Addresses {
 		if a.IsValid() {
