@@ -86,6 +86,11 @@ func (s *Server) storeAndPassOn(now time.Time, v *protocol.Verified, m protocol.
 	}
 	st := s.settle(now, r, res[0])
 	out := protocol.Reply(st)
+	if !r.Table.Everywhere() && !s.keeps(m.Key) {
+		// The map changed meanwhile, and whoever took the range over may have fetched the last of it before the commit. He is
+		// handed the record, but it is not confirmed.
+		out = s.outside(v, dropOutside)
+	}
 	if res[0].Outcome != Stored || m.Forwarded {
 		return out
 	}

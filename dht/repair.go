@@ -3,6 +3,7 @@ package dht
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"culvert/partition"
 	"culvert/protocol"
@@ -27,31 +28,40 @@ type Digester interface {
 type Repair struct {
 	peer   protocol.Peer
 	local  Digester
-	shared partition.Range
+	shared []partition.Range
+	end    RepairEnd
 
 	table  int
 	todo   []repairTask
 	asked  map[int]repairTask
 	next   int
 	fresh  int // records fetched
-	err    error
 	ended  bool
 	begun  bool
 	tables []protocol.Table
 }
 
+// RepairEnd is what became of a repair.
+type RepairEnd struct {
+	Epoch uint64   // of the oldest map by which the peer has answered
+	Held  []uint64 // of each shared range, how many (key, record) pairs the peer has
+	Err   error    // why it ended early; ErrUnreachable for silence
+}
+
 type repairTask struct {
 	page     bool
+	whole    int // one more than the index of the shared range that this is all of
 	from, to uint64
 	after    protocol.ID
 	pages    uint64 // how many more may follow
 	tries    int
 }
 
-// NewRepair compares local with peer over the range both serve; tables that are everywhere are compared whole.
-func NewRepair(peer protocol.Peer, local Digester, shared partition.Range) *Repair {
+// NewRepair compares local with peer over the ranges that the peer serves and this node keeps; tables that are everywhere are
+// compared whole.
+func NewRepair(peer protocol.Peer, local Digester, shared ...partition.Range) *Repair {
 	return &Repair{
-		peer: peer, local: local, shared: shared, asked: make(map[int]repairTask),
+		peer: peer, local: local, shared: shared, end: RepairEnd{Epoch: math.MaxUint64, Held: make([]uint64, len(shared))}, asked: make(map[int]repairTask),
 		tables: []protocol.Table{
 			protocol.TableOperatorNode, protocol.TableRevocation, protocol.TableSuperNode, protocol.TableMapHead,
 			protocol.TableNode, protocol.TableEndDevice, protocol.TableNodeInfo,
@@ -63,7 +73,10 @@ func NewRepair(peer protocol.Peer, local Digester, shared partition.Range) *Repa
 func (r *Repair) Done() bool { return r.ended }
 
 // Result is how many records came, and why it ended early.
-func (r *Repair) Result() (records int, err error) { return r.fresh, r.err }
+func (r *Repair) Result() (records int, err error) { return r.fresh, r.end.Err }
+
+// End is what the Replicator wants to know.
+func (r *Repair) End() RepairEnd { return r.end }
 
 // Step takes one event: EventTick to begin, then an answer or failure for each ask.
 func (r *Repair) Step(e Event) []Action {
@@ -79,7 +92,7 @@ func (r *Repair) Step(e Event) []Action {
 	case e.Kind == EventFailed && ok:
 		delete(r.asked, e.Tag)
 		if t.tries++; t.tries >= repairTries {
-			return r.end(fmt.Errorf("%w: %s during repair", ErrUnreachable, r.peer.ID.Short()))
+			return r.stop(fmt.Errorf("%w: %s during repair", ErrUnreachable, r.peer.ID.Short()))
 		}
 		r.todo = append(r.todo, t)
 	case e.Kind == EventAnswer && ok:
@@ -91,32 +104,35 @@ func (r *Repair) Step(e Event) []Action {
 			err = r.tookDigests(t, e)
 		}
 		if err != nil {
-			return append(acts, r.end(err)...)
+			return append(acts, r.stop(err)...)
 		}
 	default:
 		return nil
 	}
 	for len(r.todo) == 0 && len(r.asked) == 0 {
 		if r.table++; r.table == len(r.tables) {
-			return append(acts, r.end(nil)...)
+			return append(acts, r.stop(nil)...)
 		}
 		r.startTable()
 	}
 	return append(acts, r.fill()...)
 }
 
-func (r *Repair) end(err error) []Action {
-	r.ended, r.err = true, err
+func (r *Repair) stop(err error) []Action {
+	r.ended, r.end.Err = true, err
 	return nil
 }
 
 func (r *Repair) startTable() {
-	g := r.shared
 	if r.tables[r.table].Everywhere() {
-		g = partition.Whole()
-	}
-	if g.Valid() {
+		g := partition.Whole()
 		r.todo = append(r.todo, repairTask{from: g.From, to: g.To})
+		return
+	}
+	for i, g := range r.shared {
+		if g.Valid() {
+			r.todo = append(r.todo, repairTask{from: g.From, to: g.To, whole: i + 1})
+		}
 	}
 }
 
@@ -144,6 +160,7 @@ func (r *Repair) tookDigests(t repairTask, e Event) error {
 	if err != nil || e.Command != protocol.CmdDigests || len(d.Parts) == 0 {
 		return errRepairAnswer
 	}
+	r.end.Epoch = min(r.end.Epoch, d.Epoch)
 	from := t.from
 	for i, p := range d.Parts { // exactly the range asked for, so that each cut makes it smaller
 		last := i == len(d.Parts)-1
@@ -151,6 +168,9 @@ func (r *Repair) tookDigests(t repairTask, e Event) error {
 			return errRepairAnswer
 		}
 		from = p.To + 1
+		if t.whole > 0 {
+			r.end.Held[t.whole-1] += p.Count
+		}
 		if p.Count == 0 || p == r.local.Digest(r.tables[r.table], p.From, p.To) {
 			continue
 		}

@@ -51,9 +51,13 @@ type Server struct {
 	certs  *certificates
 	ready  atomic.Bool
 	pmap   atomic.Pointer[partition.Map]
+	duty   atomic.Pointer[duty] // never nil
 	banned *Revoked
 
-	mapMu sync.Mutex // one rebuild of the map at a time
+	holdsBack atomic.Bool
+	progress  atomic.Pointer[Progress]
+
+	mapMu sync.Mutex // one change of the map at a time
 }
 
 var _ protocol.Role = (*Server)(nil)
@@ -66,6 +70,7 @@ func NewServer(cfg Config, now time.Time) (*Server, error) {
 	}
 	cfg.Limits.fill()
 	s := &Server{cfg: cfg, rates: newRates(cfg.Limits), certs: newCertificates(), banned: NewRevoked()}
+	s.duty.Store(&duty{})
 	if err := s.loadOperators(now); err != nil {
 		return nil, err
 	}
@@ -192,23 +197,6 @@ func (s *Server) replicates(id protocol.ID) bool {
 	return ok
 }
 
-func (s *Server) covers(k protocol.ID) bool {
-	if s.cfg.Operator {
-		return true
-	}
-	m := s.Map()
-	return m != nil && m.Covers(s.cfg.Self, k)
-}
-
-// keeps reports whether records at k belong here, be it that they are only being taken over.
-func (s *Server) keeps(k protocol.ID) bool {
-	if s.cfg.Operator {
-		return true
-	}
-	m := s.Map()
-	return m != nil && m.Keeps(s.cfg.Self, k)
-}
-
 func (s *Server) epoch() uint64 {
 	if m := s.Map(); m != nil {
 		return m.Epoch()
@@ -238,10 +226,7 @@ func (s *Server) rebuildMap(now time.Time) error {
 		if berr != nil || s.Map() != nil && m.Epoch() <= s.epoch() {
 			continue // incomplete: the missing records are on their way, each of them brings us here again
 		}
-		s.pmap.Store(m)
-		if s.cfg.OnMap != nil {
-			s.cfg.OnMap(m)
-		}
+		s.takeOverLocked(m)
 	}
 	return err
 }
@@ -254,10 +239,7 @@ func (s *Server) Install(m *partition.Map) {
 	if s.Map() != nil && m.Epoch() <= s.epoch() {
 		return
 	}
-	s.pmap.Store(m)
-	if s.cfg.OnMap != nil {
-		s.cfg.OnMap(m)
-	}
+	s.takeOverLocked(m)
 }
 
 func (s *Server) commitContext() (context.Context, context.CancelFunc) {

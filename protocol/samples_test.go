@@ -67,7 +67,7 @@ func messages(t testing.TB) []Payload {
 		ForwardedTunnelOpened{StatusUnreachable, pattern(3, 300), pattern(4, 40), rec},
 		RelayJoin{Hash(pattern(16, 32)), sampleID(7, 17), rec},
 		Digest{TableEndDevice, 1 << 60, 1<<64 - 1},
-		Digests{[]DigestPart{{1 << 60, 1<<61 - 1, 70000, [16]byte(pattern(18, 16))}}},
+		Digests{[]DigestPart{{1 << 60, 1<<61 - 1, 70000, [16]byte(pattern(18, 16))}}, 9},
 		Repair{TableNode, 5, 600, sampleID(7, 19)}, Repaired{list},
 		TransferPartition{255}, PartitionTransferred{256, true, 1000, 1001, []ID{sampleID(7, 14)}},
 		Busy{1500}, WrongRange{65536},
