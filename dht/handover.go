@@ -105,8 +105,9 @@ func (r *Replicator) Epoch() uint64 {
 }
 
 // Progress is how far it is with what it takes over. That is filled when one whole repair has ended with each member that
-// serves part of it, begun when both went by this map. Members that have been silent for some time are left out, and those
-// that answer nothing sensible for long, as long as every position had another.
+// serves part of it, begun when both went by this map. Left out are those that have been silent for an interval, within which
+// the map reaches whoever can be reached at all, and after a longer time those that answer without sense; but every
+// position must have had somebody.
 func (r *Replicator) Progress(now time.Time) Progress {
 	out := Progress{Epoch: r.Epoch(), Filled: r.member}
 	var served, proved []partition.Range
@@ -123,7 +124,7 @@ func (r *Replicator) Progress(now time.Time) Progress {
 		switch {
 		case p.proved == out.Epoch:
 			proved = append(proved, p.fill...)
-		case p.fails < failing || !p.silent && now.Sub(p.since) < refusing*r.interval:
+		case p.fails < failing || now.Sub(p.since) < r.patience(p):
 			out.Filled = false
 		}
 		held[p.fill[0]] = max(held[p.fill[0]], p.held)
@@ -142,4 +143,12 @@ func (r *Replicator) Progress(now time.Time) Progress {
 		out.Silent = append(out.Silent, p.member.Peer.ID)
 	}
 	return out
+}
+
+// patience is for how long a failing member is not left out.
+func (r *Replicator) patience(p *replica) time.Duration {
+	if p.silent {
+		return r.interval
+	}
+	return refusing * r.interval
 }

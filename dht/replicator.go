@@ -192,7 +192,11 @@ func (r *Replicator) Finished(now time.Time, t ReplicaTask, e RepairEnd) {
 			p.since = now
 		}
 		p.silent = errors.Is(e.Err, ErrUnreachable)
-		p.due = now.Add(min(repairRetry<<min(p.fails-1, 8), r.interval*9/10))
+		most := r.interval * 9 / 10
+		if len(p.fill) > 0 || t.Former {
+			most = r.interval / fillEvery
+		}
+		p.due = now.Add(min(repairRetry<<min(p.fails-1, 8), most))
 	case t.Former:
 		if p.fails = 0; e.Epoch >= p.begun && sameRanges(t.Shared, p.shared) {
 			delete(r.former, t.Member.Peer.ID) // it takes no more stores, and all that it took is here
