@@ -16,7 +16,13 @@ type duty struct {
 	// have confirmed a store last that has not come here yet.
 	had     []partition.Range
 	waiting bool
+	// earlier are the maps before, until Settled: their readers may still be answered by who has no newer one, so stores are
+	// passed on to those too.
+	earlier []*partition.Map
 }
+
+// maxEarlier bounds how many maps are remembered.
+const maxEarlier = 3
 
 // takeOverLocked makes m the current map.
 func (s *Server) takeOverLocked(m *partition.Map) {
@@ -39,6 +45,7 @@ func (s *Server) takeOverLocked(m *partition.Map) {
 		if last.waiting {
 			served = common(served, last.had)
 		}
+		d.earlier = append([]*partition.Map{old}, last.earlier[:min(len(last.earlier), maxEarlier-1)]...)
 		if s.holdsBack.Load() && was && len(without(serves, served)) > 0 {
 			d.waiting, d.had = true, served
 		}
@@ -62,8 +69,31 @@ func (s *Server) Release(epoch uint64) {
 	s.mapMu.Lock()
 	defer s.mapMu.Unlock()
 	if d := s.duty.Load(); d.waiting && s.epoch() == epoch {
-		s.duty.Store(&duty{former: d.former})
+		s.duty.Store(&duty{former: d.former, earlier: d.earlier})
 	}
+}
+
+// Settled says that the map of this epoch has reached everybody who can be reached.
+func (s *Server) Settled(epoch uint64) {
+	s.mapMu.Lock()
+	defer s.mapMu.Unlock()
+	if d := *s.duty.Load(); len(d.earlier) > 0 && s.epoch() == epoch {
+		d.earlier = nil
+		s.duty.Store(&d)
+	}
+}
+
+// keeping are the members to which a record at k is passed on.
+func (s *Server) keeping(m *partition.Map, k protocol.ID) []partition.Member {
+	members := m.Keeping(k)
+	for _, e := range s.duty.Load().earlier {
+		for _, mem := range e.Serving(k) {
+			if !slices.ContainsFunc(members, func(x partition.Member) bool { return x.Peer.ID == mem.Peer.ID }) {
+				members = append(slices.Clip(members), mem)
+			}
+		}
+	}
+	return members
 }
 
 // disown ends what is owed of ranges that others have taken over by the map of this epoch; false where there is another.

@@ -42,15 +42,16 @@ func (s *Server) getNode(now time.Time, v *protocol.Verified) []protocol.Out {
 	if !s.readable(v, m.ID.Domain()) && !s.replicates(m.ID) {
 		return s.drop(dropForeignDomain)
 	}
-	if !s.covers(m.ID) {
-		return s.outside(v, dropOutside)
-	}
-	if !s.Ready() {
-		return s.outside(v, dropNotReady)
-	}
 	var raw []byte
 	if !s.Revoked(m.ID) {
 		raw, _ = s.cfg.Store.Get(protocol.TableNode, m.ID, now)
+	}
+	fellow := s.replicates(v.Sender)
+	switch {
+	case raw == nil && !s.covers(m.ID): // one that is held with a NodeInfo of another key proves itself
+		return s.outside(v, dropOutside)
+	case !s.Ready() && !fellow:
+		return s.outside(v, dropNotReady)
 	}
 	return s.replyOne(v, protocol.Node{Record: raw})
 }

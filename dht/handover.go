@@ -64,6 +64,7 @@ func (r *Replicator) settle(now time.Time, before partition.Member, was, first b
 	if r.hold.on {
 		gained = merged(append(common(r.hold.parts, one(r.own.Range)), gained...)...)
 	}
+	r.settles = now.Add(partingFor * r.interval)
 	r.hold = hold{on: was && r.member && len(gained) > 0, parts: gained, until: now.Add(holdMost)}
 	lost := without(merged(before.Range, before.Fill), merged(r.own.Range, r.own.Fill))
 	switch {
@@ -85,6 +86,15 @@ func (r *Replicator) Holding(now time.Time) bool {
 	}
 	r.hold.on = waiting && now.Before(r.hold.until)
 	return r.hold.on
+}
+
+// Settled reports whether the current map has been there long enough to have reached everybody who can be reached.
+func (r *Replicator) Settled(now time.Time) bool {
+	if r.settles.IsZero() || now.Before(r.settles) {
+		return r.settles.IsZero()
+	}
+	r.settles = time.Time{}
+	return true
 }
 
 // Drop reports whether the time has come to drop what is not this member's own, once.

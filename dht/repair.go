@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -48,7 +49,15 @@ type RepairEnd struct {
 	Err   error    // why it ended early; ErrUnreachable for silence
 }
 
+// heldPage is a page whose records wait for the certificates that they rest on, which may belong to another range.
+type heldPage struct {
+	records [][]byte
+	waiting int
+}
+
 type repairTask struct {
+	owner    protocol.ID // whose certificate is asked for, for held
+	held     *heldPage
 	page     bool
 	whole    int // one more than the index of the shared range that this is all of
 	from, to uint64
@@ -98,9 +107,12 @@ func (r *Repair) Step(e Event) []Action {
 	case e.Kind == EventAnswer && ok:
 		delete(r.asked, e.Tag)
 		var err error
-		if t.page {
+		switch {
+		case t.held != nil:
+			acts = t.held.took(e)
+		case t.page:
 			acts, err = r.tookPage(t, e)
-		} else {
+		default:
 			err = r.tookDigests(t, e)
 		}
 		if err != nil {
@@ -143,7 +155,10 @@ func (r *Repair) fill() []Action {
 		t := r.todo[len(r.todo)-1]
 		r.todo = r.todo[:len(r.todo)-1]
 		var p protocol.Payload = protocol.Digest{Table: tb, From: t.from, To: t.to}
-		if t.page {
+		switch {
+		case t.held != nil:
+			p = protocol.GetNode{ID: t.owner}
+		case t.page:
 			p = protocol.Repair{Table: tb, From: t.from, To: t.to, After: t.after}
 		}
 		acts = append(acts, Action{Kind: ActAsk, Tag: r.next, Peer: r.peer, Payload: p})
@@ -200,7 +215,43 @@ func (r *Repair) tookPage(t repairTask, e Event) ([]Action, error) {
 		return nil, nil
 	}
 	r.fresh += len(l.Records)
+	if r.tables[r.table] == protocol.TableNodeInfo {
+		if h := r.hold(l.Records); h != nil {
+			return nil, nil
+		}
+	}
 	return []Action{{Kind: ActApply, Records: l.Records}}, nil
+}
+
+// hold asks for the certificates that are missing here; nil where none is.
+func (r *Repair) hold(records [][]byte) *heldPage {
+	h := &heldPage{}
+	for _, raw := range records {
+		rec, err := protocol.ParseRecord(raw)
+		if err != nil {
+			continue // Apply counts it
+		}
+		h.records = append(h.records, bytes.Clone(raw))
+		if at := rec.Owner.Position(); r.local.Digest(protocol.TableNode, at, at).Count == 0 {
+			h.waiting++
+			r.todo = append(r.todo, repairTask{owner: rec.Owner, held: h})
+		}
+	}
+	if h.waiting == 0 {
+		return nil
+	}
+	return h
+}
+
+// took adds a certificate. Without it the record that rests on it is refused, and fetched again another time.
+func (h *heldPage) took(e Event) []Action {
+	if n, err := protocol.ParseNode(e.Payload); err == nil && e.Command == protocol.CmdNode && len(n.Record) > 0 {
+		h.records = append(h.records, bytes.Clone(n.Record))
+	}
+	if h.waiting--; h.waiting > 0 {
+		return nil
+	}
+	return []Action{{Kind: ActApply, Records: h.records}}
 }
 
 func digestsOf(st Digester, d protocol.Digest) []protocol.DigestPart {

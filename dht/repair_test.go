@@ -231,6 +231,7 @@ func TestReplicatorReadiness(t *testing.T) {
 		}
 		now = d
 		r.Drop(now)
+		r.Settled(now)
 		for _, task := range r.Due(now) {
 			finish(r, now, task.Member.Peer.ID, done)
 		}
@@ -261,7 +262,12 @@ func TestReplicatorReadiness(t *testing.T) {
 	}
 	r = plan(time.Time{})
 	r.SetMap(start, alone)
-	if r.Drop(r.Deadline()); !r.Ready() || !r.Deadline().IsZero() {
+	for range 2 { // settled, then dropped
+		now = r.Deadline()
+		r.Settled(now)
+		r.Drop(now)
+	}
+	if !r.Ready() || !r.Deadline().IsZero() {
 		t.Error("not ready though there is nobody else")
 	}
 }

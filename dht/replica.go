@@ -123,6 +123,9 @@ func (r *Replica) run(ctx context.Context, plan *Replicator) {
 				}
 			})
 		}
+		if plan.Settled(now) {
+			r.cfg.Server.Settled(plan.Epoch())
+		}
 		if plan.Drop(now) {
 			if sweep = r.cfg.Server.NewSweep(plan.Epoch(), r.cfg.Own); sweep != nil {
 				pace.Reset(0)

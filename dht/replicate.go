@@ -18,7 +18,7 @@ func (s *Server) digest(_ time.Time, v *protocol.Verified) []protocol.Out {
 	case err != nil || m.Table == 0 || m.Table >= protocol.TableEnd || m.From > m.To:
 		return s.drop(dropMalformed)
 	case !s.replicates(v.Sender):
-		return s.outside(v, dropNotMember) // by a newer map he may be a member
+		return s.drop(dropNotMember)
 	}
 	epoch := s.epoch() // before the digest is taken: the assurance holds from then on
 	if !s.compares(v.Sender, m.Table, m.From, m.To, false) {
@@ -37,7 +37,7 @@ func (s *Server) repair(now time.Time, v *protocol.Verified) []protocol.Out {
 	case err != nil || m.Table == 0 || m.Table >= protocol.TableEnd || m.From > m.To:
 		return s.drop(dropMalformed)
 	case !s.replicates(v.Sender):
-		return s.outside(v, dropNotMember)
+		return s.drop(dropNotMember)
 	case !s.compares(v.Sender, m.Table, m.From, m.To, true):
 		return s.outside(v, dropOutside)
 	}

@@ -47,6 +47,7 @@ type Replicator struct {
 	own     partition.Member // zero, with no range, while it is none
 	member  bool
 	hold    hold
+	settles time.Time // when the current map counts as known to all; zero from then on
 	drop    time.Time // when to drop what is not its own; zero for never
 }
 
@@ -249,6 +250,7 @@ func (r *Replicator) Deadline() time.Time {
 			d = t
 		}
 	}
+	sooner(r.settles)
 	for _, p := range r.peers {
 		if !p.running {
 			sooner(p.due)

@@ -184,7 +184,8 @@ func (s *Server) isOperator(id protocol.ID) bool {
 	return ok
 }
 
-// replicates reports whether id may see records of every domain: operators and members of the map.
+// replicates reports whether id may see records of every domain, and pass them on: operators and members of the map, and for a
+// while those who have left it, whose last stores are on their way.
 func (s *Server) replicates(id protocol.ID) bool {
 	if s.isOperator(id) {
 		return true
@@ -194,6 +195,11 @@ func (s *Server) replicates(id protocol.ID) bool {
 		return false
 	}
 	_, ok := m.Member(id)
+	for _, e := range s.duty.Load().earlier {
+		if !ok {
+			_, ok = e.Member(id)
+		}
+	}
 	return ok
 }
 
