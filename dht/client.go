@@ -40,6 +40,8 @@ type Client struct {
 	certs *certificates
 	marks *marks
 
+	handOns *handOns
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
@@ -73,7 +75,7 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	c := &Client{cfg: cfg, certs: newCertificates(), marks: newMarks(), rand: rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))}
+	c := &Client{cfg: cfg, certs: newCertificates(), marks: newMarks(), handOns: newHandOns(), rand: rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -210,6 +212,7 @@ func (c *Client) Lookup(ctx context.Context, target Target) ([]*protocol.Record,
 	if err != nil {
 		return nil, err
 	}
+	c.handOn(l)
 	recs, err := l.Result()
 	for _, r := range recs {
 		c.marks.raise(r)

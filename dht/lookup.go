@@ -69,6 +69,7 @@ type answer struct {
 	complete bool // every page is here and sound
 	fresh    bool // holds a record that is valid and not stale
 	empty    bool // complete, without any record
+	older    bool // held a record older than this reader has seen
 	pmap     *partition.Map
 }
 
@@ -135,7 +136,7 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 	}
 	list, err := l.cfg.Target.parse(e.Command, e.Payload)
 	if err != nil || !l.take(now, g, list) {
-		*g = answer{} // nothing of a liar's list is used
+		*g = answer{older: g.older} // nothing of a liar's list is used
 		if e.Command != protocol.CmdBusy {
 			l.cfg.Scores.Bad(id, now)
 		}
@@ -179,6 +180,7 @@ func (l *Lookup) take(now time.Time, g *answer, list protocol.RecordList) bool {
 		}
 		if l.cfg.Seen != nil {
 			if v, ok := l.cfg.Seen(r.Table, r.Owner); ok && VersionOf(r).Less(v) {
+				g.older = true
 				bad++ // older than what this reader has seen: never again
 				continue
 			}
