@@ -34,7 +34,8 @@ type ActionKind byte
 const (
 	ActAsk     ActionKind = iota // send Payload to Peer; its answer or failure comes back with Tag
 	ActRefresh                   // ask for the map anew, of Peer where that is somebody, then EventMap
-	ActApply                     // take in Records before the next event
+	ActApply                     // take in Records, at the latest before the next Digests
+	ActFetch                     // take in all that Payload, a Repair, asks Peer for, by a stream; then EventAnswer with an empty Repaired
 )
 
 // Action is what a step machine wants done.
@@ -46,6 +47,7 @@ type Action struct {
 	Records [][]byte
 	Keys    []protocol.ID // of ActRefresh: say who serves each
 	Epoch   uint64        // of ActRefresh: that Peer says its map has
+	Most    uint64        // of ActFetch: more records than these are unsound
 }
 
 const (

@@ -16,6 +16,11 @@ const (
 	// repairLeaf is how many pairs a differing part may have to be fetched instead of cut further.
 	repairLeaf  = 64
 	repairTries = 3
+	// streamLeast is how many more pairs than here a part has that is worth a stream, streamMost how many one request may bring.
+	streamLeast = 128
+	streamMost  = 4 << 10
+	// streamBreaks is after how many breaks a repair goes on by datagrams.
+	streamBreaks = 3
 )
 
 // Digester is the part of a Store that a repair compares.
@@ -34,6 +39,10 @@ type Repair struct {
 
 	table  int
 	todo   []repairTask
+	bulk   []repairTask // to be fetched by a stream, one at a time
+	stream bool         // there is one to be had
+	onAir  bool         // it is in use
+	breaks int
 	asked  map[int]repairTask
 	next   int
 	fresh  int // records fetched
@@ -59,7 +68,9 @@ type repairTask struct {
 	owner    protocol.ID // whose certificate is asked for, for held
 	held     *heldPage
 	page     bool
-	whole    int // one more than the index of the shared range that this is all of
+	bulk     bool
+	count    uint64 // of the peer's pairs, for bulk
+	whole    int    // one more than the index of the shared range that this is all of
 	from, to uint64
 	after    protocol.ID
 	pages    uint64 // how many more may follow
@@ -77,6 +88,9 @@ func NewRepair(peer protocol.Peer, local Digester, shared ...partition.Range) *R
 		},
 	}
 }
+
+// Stream says that the driver carries out ActFetch.
+func (r *Repair) Stream() { r.stream = true }
 
 // Done reports whether the repair has ended.
 func (r *Repair) Done() bool { return r.ended }
@@ -98,6 +112,9 @@ func (r *Repair) Step(e Event) []Action {
 	case e.Kind == EventTick && !r.begun:
 		r.begun = true
 		r.startTable()
+	case e.Kind == EventFailed && ok && t.bulk:
+		delete(r.asked, e.Tag)
+		r.broken(t)
 	case e.Kind == EventFailed && ok:
 		delete(r.asked, e.Tag)
 		if t.tries++; t.tries >= repairTries {
@@ -108,6 +125,9 @@ func (r *Repair) Step(e Event) []Action {
 		delete(r.asked, e.Tag)
 		var err error
 		switch {
+		case t.bulk:
+			r.onAir = false // its records have been taken in
+			r.fresh += int(t.count)
 		case t.held != nil:
 			acts = t.held.took(e)
 		case t.page:
@@ -121,7 +141,7 @@ func (r *Repair) Step(e Event) []Action {
 	default:
 		return nil
 	}
-	for len(r.todo) == 0 && len(r.asked) == 0 {
+	for len(r.todo) == 0 && len(r.bulk) == 0 && len(r.asked) == 0 {
 		if r.table++; r.table == len(r.tables) {
 			return append(acts, r.stop(nil)...)
 		}
@@ -148,9 +168,33 @@ func (r *Repair) startTable() {
 	}
 }
 
+// broken asks for a part again after its stream broke; after a few breaks it goes on by datagrams, and compares anew what of
+// the parts has come.
+func (r *Repair) broken(t repairTask) {
+	r.onAir = false
+	r.bulk = append(r.bulk, t)
+	if r.breaks++; r.breaks <= streamBreaks {
+		return
+	}
+	r.stream = false
+	for _, p := range r.bulk {
+		r.todo = append(r.todo, repairTask{from: p.from, to: p.to})
+	}
+	r.bulk = nil
+}
+
 func (r *Repair) fill() []Action {
 	var acts []Action
 	tb := r.tables[r.table]
+	if n := len(r.bulk); n > 0 && !r.onAir {
+		t := r.bulk[n-1]
+		r.bulk, r.onAir = r.bulk[:n-1], true
+		acts = append(acts, Action{
+			Kind: ActFetch, Tag: r.next, Peer: r.peer, Payload: protocol.Repair{Table: tb, From: t.from, To: t.to}, Most: 4*t.count + streamLeast,
+		})
+		r.asked[r.next] = t
+		r.next++
+	}
 	for len(r.asked) < repairWindow && len(r.todo) > 0 {
 		t := r.todo[len(r.todo)-1]
 		r.todo = r.todo[:len(r.todo)-1]
@@ -186,10 +230,16 @@ func (r *Repair) tookDigests(t repairTask, e Event) error {
 		if t.whole > 0 {
 			r.end.Held[t.whole-1] += p.Count
 		}
-		if p.Count == 0 || p == r.local.Digest(r.tables[r.table], p.From, p.To) {
+		here := r.local.Digest(r.tables[r.table], p.From, p.To)
+		if p.Count == 0 || p == here {
 			continue
 		}
 		part := repairTask{from: p.From, to: p.To}
+		if r.stream && p.Count > here.Count && p.Count-here.Count > streamLeast && (p.Count <= streamMost || p.From == p.To) {
+			part.bulk, part.count = true, p.Count
+			r.bulk = append(r.bulk, part)
+			continue
+		}
 		if p.Count <= repairLeaf || p.To-p.From < digestParts {
 			part.page, part.pages = true, min(p.Count, 1<<20)+maxSelects
 		}

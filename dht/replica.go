@@ -2,7 +2,7 @@ package dht
 
 import (
 	"context"
-	"errors"
+	"io"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -23,10 +23,12 @@ type ReplicaConfig struct {
 	Self     protocol.ID
 	Interval time.Duration // 0 is RepairInterval
 	Timeout  time.Duration // of one question; 0 is three seconds
-	Seed     [2]uint64
-	Own      func(protocol.ID) bool // names the node's own records, which are never dropped; nil is Self alone
-	Now      func() time.Time       // nil is time.Now
-	OnError  func(error)            // hears what is tried again by itself; nil for nobody
+	// Dial opens a stream for snapshots to a member, whose key it proves; nil where there is none. It ends with ctx.
+	Dial    func(ctx context.Context, to protocol.Peer) (io.ReadWriteCloser, error)
+	Seed    [2]uint64
+	Own     func(protocol.ID) bool // names the node's own records, which are never dropped; nil is Self alone
+	Now     func() time.Time       // nil is time.Now
+	OnError func(error)            // hears what is tried again by itself; nil for nobody
 }
 
 // Replica keeps a super-node's records like those of its fellow members: it runs the Replicator and its repairs, collects
@@ -179,48 +181,5 @@ func (r *Replica) remember(ctx context.Context) {
 	now := strconv.FormatInt(r.cfg.Now().UnixMilli(), 10)
 	if err := r.cfg.Store.SetSetting(ctx, repairedSetting, []byte(now)); err != nil && ctx.Err() == nil {
 		r.cfg.OnError(err)
-	}
-}
-
-// repair runs one Repair: its questions in goroutines that end with it.
-func (r *Replica) repair(ctx context.Context, t ReplicaTask) RepairEnd {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	m := NewRepair(t.Member.Peer, r.cfg.Store, t.Shared...)
-	events := make(chan Event)
-	e := Event{Kind: EventTick}
-	for {
-		for _, a := range m.Step(e) {
-			switch a.Kind {
-			case ActApply:
-				if _, err := r.cfg.Server.Apply(ctx, r.cfg.Now(), a.Records); err != nil {
-					return RepairEnd{Err: err}
-				}
-			case ActAsk:
-				wg.Go(func() {
-					cctx, done := context.WithTimeout(ctx, r.cfg.Timeout)
-					defer done()
-					v, err := r.cfg.Caller.Call(cctx, a.Peer, a.Payload)
-					answer := Event{Kind: EventFailed, Tag: a.Tag}
-					if err == nil {
-						answer = Event{Kind: EventAnswer, Tag: a.Tag, Command: v.Command, Payload: v.Payload}
-					}
-					select {
-					case events <- answer:
-					case <-ctx.Done():
-					}
-				})
-			}
-		}
-		if m.Done() {
-			return m.End()
-		}
-		select {
-		case e = <-events:
-		case <-ctx.Done():
-			return RepairEnd{Err: errors.Join(ErrClosed, ctx.Err())}
-		}
 	}
 }

@@ -55,7 +55,7 @@ func (n *Node) plugIn(x *Extension) error {
 		}
 		return nil
 	}
-	if err := n.serve(s, id, cert, true); err != nil {
+	if err := n.serve(s, id, x.Keys, cert, true); err != nil {
 		return err
 	}
 	sv := n.serving.Load()
