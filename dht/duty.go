@@ -88,7 +88,7 @@ func (s *Server) keeping(m *partition.Map, k protocol.ID) []partition.Member {
 	members := m.Keeping(k)
 	for _, e := range s.duty.Load().earlier {
 		for _, mem := range e.Serving(k) {
-			if !slices.ContainsFunc(members, func(x partition.Member) bool { return x.Peer.ID == mem.Peer.ID }) {
+			if !s.Revoked(mem.Peer.ID) && !slices.ContainsFunc(members, func(x partition.Member) bool { return x.Peer.ID == mem.Peer.ID }) {
 				members = append(slices.Clip(members), mem)
 			}
 		}

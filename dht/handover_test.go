@@ -244,3 +244,20 @@ func TestLeavingTheMapDropsNothingAtOnce(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A member whose own store fails accuses nobody.
+func TestOwnFailureAccusesNobody(t *testing.T) {
+	f := newFleet(t, 3)
+	m := f.layout(1, place{f.order[0], none, whole}, place{f.order[1], whole, none}, place{f.order[2], whole, none})
+	plan, now := f.order[0].plan, start
+	plan.SetMap(now, m)
+	for range 20 {
+		for _, task := range plan.Due(now) {
+			plan.Finished(now, task, dht.RepairEnd{Err: dht.ErrReadOnly, Local: true})
+		}
+		now = now.Add(time.Minute)
+	}
+	if p := plan.Progress(now); p.Filled || len(p.Silent) != 0 {
+		t.Errorf("%+v", p)
+	}
+}

@@ -56,6 +56,7 @@ type RepairEnd struct {
 	Epoch uint64   // of the oldest map by which the peer has answered
 	Held  []uint64 // of each shared range, how many (key, record) pairs the peer has
 	Err   error    // why it ended early; ErrUnreachable for silence
+	Local bool     // Err is this node's own: its store would not take records
 }
 
 // heldPage is a page whose records wait for the certificates that they rest on, which may belong to another range.

@@ -40,7 +40,7 @@ func (r *Replica) repair(ctx context.Context, t ReplicaTask) RepairEnd {
 		// Digests are compared with what is held, and certificates looked for there.
 		if e.Command == protocol.CmdDigests || len(run.held) >= applyBatch {
 			if err := run.flush(ctx); err != nil {
-				return RepairEnd{Err: err}
+				return RepairEnd{Err: err, Local: true}
 			}
 		}
 		for _, a := range run.m.Step(e) {
@@ -57,14 +57,14 @@ func (r *Replica) repair(ctx context.Context, t ReplicaTask) RepairEnd {
 		}
 		if run.m.Done() {
 			if err := run.flush(ctx); err != nil {
-				return RepairEnd{Err: err}
+				return RepairEnd{Err: err, Local: true}
 			}
 			return run.m.End()
 		}
 		select {
 		case e = <-run.events:
 		case <-ctx.Done():
-			return RepairEnd{Err: errors.Join(ErrClosed, ctx.Err())}
+			return RepairEnd{Err: errors.Join(ErrClosed, ctx.Err()), Local: true}
 		}
 	}
 }

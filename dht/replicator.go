@@ -191,6 +191,8 @@ func (r *Replicator) Finished(now time.Time, t ReplicaTask, e RepairEnd) {
 	}
 	p.running = false
 	switch {
+	case e.Err != nil && e.Local:
+		p.due = now.Add(r.interval / fillEvery) // it says nothing about the peer
 	case e.Err != nil:
 		if p.fails++; p.fails == 1 {
 			p.since = now

@@ -21,7 +21,8 @@ type lan struct {
 	asked    []target
 	touched  []target
 	at       []time.Time
-	dumps    int
+	dumps    int              // of the neighbour table
+	lists    int              // of interfaces
 	busy     func(n int) bool // whether the n-th question finds no room
 	failing  error
 	impostor map[target]MAC // answers ARP too
@@ -34,6 +35,7 @@ var _ host = (*lan)(nil)
 func (l *lan) interfaces() ([]Interface, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.lists++
 	return slices.Clone(l.ifs), l.failing
 }
 

@@ -26,15 +26,27 @@ type Gateway struct {
 func Gateways(ctx context.Context) ([]Gateway, error) { return gatewaysOf(ctx, kernel{}) }
 
 func gatewaysOf(ctx context.Context, h host) ([]Gateway, error) {
+	_, list, err := readGateways(ctx, h)
+	return list, err
+}
+
+// readGateways gives the interfaces too, for resolve.
+func readGateways(ctx context.Context, h host) ([]Interface, []Gateway, error) {
 	ifs, err := h.interfaces()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	routes, err := h.routes()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	list := arrange(ifs, routes, preferences(h, routes))
+	resolve(ctx, h, ifs, list)
+	return ifs, list, nil
+}
+
+// resolve finds the MACs of gateways.
+func resolve(ctx context.Context, h host, ifs []Interface, list []Gateway) {
 	var wg sync.WaitGroup
 	for k := range list {
 		g := &list[k]
@@ -43,7 +55,6 @@ func gatewaysOf(ctx context.Context, h host) ([]Gateway, error) {
 		}
 	}
 	wg.Wait()
-	return list, nil
 }
 
 // hop is a gateway on an interface, for a family.

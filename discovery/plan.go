@@ -82,6 +82,9 @@ func (p *plan) event(now time.Time) {
 	}
 }
 
+// quiet reports whether nothing has happened since the last reading, which was complete.
+func (p *plan) quiet() bool { return p.first.IsZero() && p.retry == 0 }
+
 // result notes a reading; after an incomplete one the next comes soon, then later and later.
 func (p *plan) result(now time.Time, complete bool) {
 	p.first = time.Time{}

@@ -19,10 +19,10 @@ const maxHeard = 4 * 1024
 // prober asks by ARP where this process may open raw sockets, else by datagrams; a refusal is not worth a word.
 func (kernel) prober(_ context.Context, on Interface) (prober, error) {
 	plain := newDatagrams(on)
-	ifi, err := net.InterfaceByIndex(on.Index)
-	if err != nil || on.Layer3 || on.MAC.IsZero() {
+	if on.Layer3 || on.MAC.IsZero() {
 		return plain, nil
 	}
+	ifi := &net.Interface{Index: on.Index, Name: on.Name, HardwareAddr: on.MAC[:]} // what the two libraries use of one
 	raw, err := packet.Listen(ifi, packet.Raw, int(ethernet.EtherTypeARP), nil)
 	if err != nil {
 		return plain, nil // EPERM without CAP_NET_RAW

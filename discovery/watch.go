@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,6 +18,9 @@ type Change struct {
 	Gateways []Gateway
 	Difference
 }
+
+// macsOnly is how many refreshes in a row without an event read only the gateways' MACs: rules of routing policy have no event.
+const macsOnly = 4
 
 // events wakes a watcher. wait blocks until something about the network may have changed, or until Close; a system without events has
 // none, and is read at every refresh.
@@ -110,6 +114,8 @@ func (w *Watcher) loop(ctx context.Context, p plan) {
 	p.event(time.Now())
 	var base, now []Gateway // what the receiver has; what is so
 	known := false
+	var ifs []Interface
+	asked := 0 // how often the MACs alone were read since all was
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -119,7 +125,18 @@ func (w *Watcher) loop(ctx context.Context, p plan) {
 		case <-w.wake:
 			p.event(time.Now())
 		case <-timer.C:
-			if read, err := gatewaysOf(ctx, w.host); err != nil {
+			var read []Gateway
+			var err error
+			// Whatever else changes has an event, where there are events; asking the kernel for all its tables is dear.
+			if w.events != nil && p.quiet() && known && asked < macsOnly {
+				asked++
+				read = slices.Clone(now)
+				resolve(ctx, w.host, ifs, read)
+			} else {
+				asked = 0
+				ifs, read, err = readGateways(ctx, w.host)
+			}
+			if err != nil {
 				p.result(time.Now(), false)
 			} else if ctx.Err() == nil {
 				p.result(time.Now(), resolved(read))

@@ -126,6 +126,33 @@ func TestWatcherPolls(t *testing.T) {
 	})
 }
 
+// Where the kernel tells of changes, most refreshes read no more than whose MAC the gateway has; and see another router all the same.
+func TestWatcherReadsMACs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, b := office(), newBell()
+		l.set(target{2, ip("10.1.2.1")}, mac(1))
+		w := newWatcher(l, b, WatchConfig{Refresh: time.Minute})
+		<-w.Changes()
+		sleep(t.Context(), 20*time.Minute+time.Second)
+		l.mu.Lock()
+		lists := l.lists
+		l.mu.Unlock()
+		if most := 1 + 20/(macsOnly+1); lists > most {
+			t.Errorf("%d times all was read, want %d", lists, most)
+		}
+		start := time.Now()
+		l.learn(entry{2, ip("10.1.2.1"), mac(77), true})
+		c := <-w.Changes()
+		if took := time.Since(start); len(c.Changed) != 1 || c.Gateways[0].MAC != mac(77) || took > time.Minute+2*time.Second {
+			t.Errorf("%+v after %s", c, took)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		l.wg.Wait()
+	})
+}
+
 // A gateway that does not answer at first (the port is not forwarding yet) is asked again soon.
 func TestWatcherRetriesUnknownMAC(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -123,27 +123,25 @@ func (m *membership) chooseHomes() (changed bool) {
 	return !same
 }
 
-// choose keeps the homes that answer and are still in members, fills up from members in their order, and lets operators, who
-// come last there, go as soon as enough others are there.
+// choose keeps the homes that answer and are still in members, as they are, fills up from members in their order, and lets
+// operators, who come last there, go as soon as enough others are there. members come in another order each time: what follows
+// it would be announced as a change.
 func choose(have []home, members []protocol.Peer) []home {
 	var next []home
 	for _, operator := range []bool{false, true} {
-		var fresh []home
-		for _, p := range members {
-			if (p.ID.Domain() == protocol.OperatorDomain) != operator {
-				continue
-			}
-			i := slices.IndexFunc(have, func(h home) bool { return h.peer.ID == p.ID })
-			switch {
-			case i < 0:
-				fresh = append(fresh, home{peer: p})
-			case have[i].misses < homeMisses:
-				h := have[i]
-				h.peer = p // its address may have changed
+		of := func(p protocol.Peer) bool { return (p.ID.Domain() == protocol.OperatorDomain) == operator }
+		for _, h := range have {
+			i := slices.IndexFunc(members, func(p protocol.Peer) bool { return p.ID == h.peer.ID })
+			if i >= 0 && of(h.peer) && h.misses < homeMisses {
+				h.peer = members[i] // its address may have changed
 				next = append(next, h)
 			}
 		}
-		next = append(next, fresh...)
+		for _, p := range members {
+			if of(p) && !slices.ContainsFunc(have, func(h home) bool { return h.peer.ID == p.ID }) {
+				next = append(next, home{peer: p})
+			}
+		}
 	}
 	return next[:min(len(next), wantHomes)]
 }

@@ -22,6 +22,7 @@ func TestChooseHomes(t *testing.T) {
 		{"at first", nil, []protocol.Peer{a, b, c, op}, []protocol.Peer{a, b}},
 		{"the operator alone", nil, []protocol.Peer{op}, []protocol.Peer{op}},
 		{"good ones stay, whatever the order", []home{good(c)}, []protocol.Peer{a, b, c, op}, []protocol.Peer{c, a}},
+		{"and nothing changes by another order", []home{good(b), good(a)}, []protocol.Peer{a, b, c, op}, []protocol.Peer{b, a}},
 		{"the operator goes when there are others", []home{good(op), good(a)}, []protocol.Peer{a, b, op}, []protocol.Peer{a, b}},
 		{"and stays while there are not", []home{good(op), good(a)}, []protocol.Peer{a, op}, []protocol.Peer{a, op}},
 		{"a silent one goes", []home{bad(a), good(b)}, []protocol.Peer{a, b, c}, []protocol.Peer{b, c}},

@@ -120,9 +120,10 @@ func (n *Node) wake() {
 	poke(n.wakeTick)
 }
 
-// wakeForCalls wakes the tick loop where it rests and a handler has called somebody.
+// wakeForCalls wakes the tick loop where it rests and a handler has called somebody, and where it waits for a call that has
+// been answered: now that costs nothing, later it would wake an idle process.
 func (n *Node) wakeForCalls() {
-	if n.tickRests.Load() && n.ep.Calling() {
+	if n.tickRests.Load() == n.ep.Calling() {
 		n.wake()
 	}
 }

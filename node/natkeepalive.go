@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/rand"
+	"net/netip"
 	"time"
 
 	"culvert/discovery/nat"
@@ -34,14 +35,13 @@ func (n *Node) findKeepalive(ctx context.Context) {
 		return // nobody waits for this node to be asked
 	}
 	p := nat.NewProber(servers, rand.Reader)
-	if n.drive(ctx, m, peers, p, false) != nil {
+	if n.drive(ctx, m, peers, rounds{p, func(d time.Duration) { n.survives(out, d) }}, false) != nil {
 		return
 	}
 	d, found := p.Interval()
-	now := n.natReport()
 	n.nat.mu.Lock()
 	defer n.nat.mu.Unlock()
-	if now.Outside() != out {
+	if n.nat.report.Outside() != out {
 		return // the network changed meanwhile
 	}
 	n.nat.keptFor, n.nat.keptAt = out, time.Now()
@@ -49,6 +49,32 @@ func (n *Node) findKeepalive(ctx context.Context) {
 		n.nat.keepalive = d
 		n.log.Info("the NAT's patience is known", "keepalive", d)
 	}
+}
+
+// rounds is a prober that tells after each round for how long a binding has been seen to stay: the last round ends only after
+// many minutes, in which nodes need not write more often than that.
+type rounds struct {
+	*nat.Prober
+	survived func(time.Duration)
+}
+
+// Step implements nat.Machine.
+func (r rounds) Step(now time.Time, e nat.Event) []nat.Action {
+	out := r.Prober.Step(now, e)
+	if d, known := r.Interval(); known {
+		r.survived(d)
+	}
+	return out
+}
+
+// survives notes that the NAT of this outside address keeps bindings for as long, and perhaps for longer.
+func (n *Node) survives(out netip.Addr, d time.Duration) {
+	n.nat.mu.Lock()
+	defer n.nat.mu.Unlock()
+	if n.nat.report.Outside() != out || n.nat.keptFor == out && d <= n.nat.keepalive {
+		return
+	}
+	n.nat.keptFor, n.nat.keptAt, n.nat.keepalive = out, time.Time{}, d
 }
 
 // keepsState reports whether something on the way remembers flows, and forgets them.

@@ -30,7 +30,9 @@ const (
 	lastRetry    = 8 * time.Second
 	openTimeout  = 10 * time.Second
 	signedPeriod = 10 * time.Minute // how long a peer without sessions is believed to stay so
-	sweepEvery   = 10 * time.Second
+	sweepEvery   = 10 * time.Second // where a call has Tick run anyway, or there is much to collect
+	sweepAtLeast = time.Minute      // else: what idles has minutes to do so, and looking wakes the process
+	fewSessions  = 64
 	oneWayKept   = 3 * time.Second // how long Send's messages are kept
 )
 

@@ -194,6 +194,26 @@ func TestIdleSessionsAreCollected(t *testing.T) {
 	a.mustAnswer(a.call(b.peer(), protocol.Ping{}), protocol.CmdPong)
 }
 
+// TestNextWhileIdle: an endpoint with little to look after does not want the time more than once a minute, and still collects it.
+func TestNextWhileIdle(t *testing.T) {
+	w, a, b := pairOf(t)
+	a.mustAnswer(a.call(b.peer(), protocol.Ping{}), protocol.CmdPong)
+	a.e.Tick(w.now, nil, &a.out)
+	ticks, began := 0, w.now
+	for w.now.Sub(began) < 12*time.Minute {
+		next := a.e.Next()
+		if !next.After(w.now) {
+			t.Fatalf("after %s something is due %s ago", w.now.Sub(began), w.now.Sub(next))
+		}
+		w.now = next
+		a.e.Tick(w.now, nil, &a.out)
+		ticks++
+	}
+	if ticks > 13 || a.e.Sessions() != 0 {
+		t.Errorf("%d ticks, %d sessions after twelve idle minutes", ticks, a.e.Sessions())
+	}
+}
+
 // TestCallsAtOnce lets both sides open at the same moment.
 func TestCallsAtOnce(t *testing.T) {
 	w, a, b := pairOf(t)

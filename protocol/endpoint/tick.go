@@ -59,8 +59,13 @@ func (e *Endpoint) retransmit(now time.Time, c *call, out *Outbox) {
 // Next is when Tick has something to do, should nothing arrive before.
 func (e *Endpoint) Next() time.Time {
 	e.mu.Lock()
-	at := e.swept.Add(sweepEvery)
+	at := e.swept
 	e.mu.Unlock()
+	if e.sessions.count() > fewSessions {
+		at = at.Add(sweepEvery)
+	} else {
+		at = at.Add(sweepAtLeast)
+	}
 	if t, ok := e.calls.next(); ok && t.Before(at) {
 		at = t
 	}

@@ -89,6 +89,9 @@ func (s searcher) ask(ctx context.Context, conn *net.UDPConn) error {
 			addr = addr.WithZone(s.gw.Interface)
 		}
 	}
+	// This machine is no router of its own: what it says to the group need not wake it.
+	_ = ipv4.NewPacketConn(conn).SetMulticastLoopback(false)
+	_ = ipv6.NewPacketConn(conn).SetMulticastLoopback(false)
 	if on, err := net.InterfaceByName(s.gw.Interface); err == nil {
 		err1 := ipv4.NewPacketConn(conn).SetMulticastInterface(on)
 		err2 := ipv6.NewPacketConn(conn).SetMulticastInterface(on)

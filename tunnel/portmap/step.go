@@ -16,6 +16,7 @@ const (
 	lastRefused  = 10 * time.Minute
 	missesMax    = 3                // silent checks in a row, after which a router counts as gone
 	recheckEvery = 2 * time.Second  // at most
+	together     = 2 * time.Second  // ways that are due within it are asked at once, so that the process wakes once
 	probeEvery   = 10 * time.Second // at most, where it is others who want it
 
 	firstVerify  = time.Second // after a failure, doubling
@@ -293,8 +294,13 @@ func (m *machine) act(now time.Time) (out []action) {
 			}
 			continue
 		}
+		waits := func(w *way) bool { return !w.busy && !w.ready && !w.release }
+		soon := now
+		if slices.ContainsFunc(s.ways, func(w *way) bool { return waits(w) && !now.Before(w.due) }) {
+			soon = now.Add(together)
+		}
 		for _, w := range s.ways {
-			if !w.busy && !w.ready && !w.release && !now.Before(w.due) {
+			if waits(w) && !soon.Before(w.due) {
 				w.asked = now
 				do(doProbe, w)
 			}

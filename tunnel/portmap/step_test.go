@@ -156,6 +156,23 @@ func TestSilentRouter(t *testing.T) {
 	w.take(doProbe)
 }
 
+// What is asked again at nearly the same time is asked at once.
+func TestTogether(t *testing.T) {
+	w := newWorld(t, siteGW)
+	for i := range 3 {
+		id := w.take(doProbe).id
+		if i == 2 {
+			w.now = w.now.Add(together)
+		}
+		w.step(evProbed{id: id, err: errSilent})
+	}
+	w.tick()
+	for range 3 {
+		w.take(doProbe)
+	}
+	w.idle()
+}
+
 func TestBackOff(t *testing.T) {
 	w := newWorld(t, siteGW)
 	var ids []int
