@@ -84,7 +84,7 @@ func TestThousandOfOneCustomer(t *testing.T) {
 // tries as often as it likes with fresh super-nodes. It never has a majority of those who serve or keep the target's keys.
 func TestNeighbourCapturesNothing(t *testing.T) {
 	inside, steps := 0, 0
-	for seed := range uint64(60) {
+	for seed := range uint64(40) {
 		w := newWorld(t, seed, 40)
 		target := w.load[w.r.IntN(len(w.load))].Domain
 		attacker := target + 1
@@ -117,7 +117,7 @@ func TestNeighbourCapturesNothing(t *testing.T) {
 				}
 			}
 		}
-		for range 150 {
+		for range 100 {
 			switch w.r.IntN(6) {
 			case 0, 1:
 				w.join(w.candidate(attacker))
