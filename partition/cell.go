@@ -76,6 +76,12 @@ func (c *cell) clash(m *node) (bits uint64) {
 	return bits
 }
 
+// lacksGroup reports whether no member of the cell is of g.
+func (c *cell) lacksGroup(g group) bool {
+	has := func(o *node) bool { return slices.Contains(o.groups, g) }
+	return !slices.ContainsFunc(c.in, has) && !slices.ContainsFunc(c.out, has)
+}
+
 // seg is a run of positions in a cell that the same members serve.
 type seg struct {
 	Range

@@ -35,12 +35,16 @@ func (m *node) customer() group {
 	return 0
 }
 
-// take removes and returns one that is ok: first a customer by chance, then one of its super-nodes.
-func (pl *pool) take(ok func(*node) bool) *node {
+// take removes and returns one that is ok: first a customer by chance, which may be ruled out as a whole, then one of its
+// super-nodes.
+func (pl *pool) take(customer func(group) bool, ok func(*node) bool) *node {
 	for i := range pl.keys {
 		j := i + pl.r.IntN(len(pl.keys)-i)
 		pl.keys[i], pl.keys[j] = pl.keys[j], pl.keys[i]
 		k := pl.keys[i]
+		if k != 0 && !customer(k) {
+			continue
+		}
 		at := slices.IndexFunc(pl.of[k], ok)
 		if at < 0 {
 			continue
@@ -114,17 +118,16 @@ func turns(ms []*node, r Random) []*node {
 	return ms
 }
 
-// capped reports whether m's customer has as many super-nodes on the map as one may have: a third of all. That is what the
+// capped reports whether a customer has as many super-nodes on the map as one may have: a third of all. That is what the
 // ranges' own limit adds up to where each of them has R; it bites where they have fewer.
-func (p *planner) capped(m *node, more int) bool {
-	k := m.customer()
-	return k != 0 && p.customers[k]+1 > most(p.placed+more)
+func (p *planner) capped(customer group, more int) bool {
+	return customer != 0 && p.customers[customer]+1 > most(p.placed+more)
 }
 
 // spot is where m is placed: with the keys of its own domain if nobody else there is at home, or in one of the cells with the
 // fewest members. Of two such, drawn by chance, it is the one with more load on each member, or less if m has a cap.
 func (p *planner) spot(m *node, l *levels, full map[group]bool) *cell {
-	if p.capped(m, 1) || slices.ContainsFunc(m.groups, func(g group) bool { return full[g] }) {
+	if p.capped(m.customer(), 1) || slices.ContainsFunc(m.groups, func(g group) bool { return full[g] }) {
 		return nil
 	}
 	if k := m.customer(); k != 0 {
@@ -185,14 +188,23 @@ func (p *planner) twins() {
 	pl := newPool(p.reserve, p.r)
 	for _, c := range p.cells {
 		lack := 2*Replicas - len(c.in)
-		if lack <= 0 || c.From == c.To || len(c.goal()) != len(c.in) || !c.orderly() || p.short(c) || len(pl.keys) == 0 {
+		if lack <= 0 || c.From == c.To || len(c.goal()) != len(c.in) || !c.orderly() || p.short(c) || len(pl.keys) < lack && pl.of[0] == nil {
 			continue
 		}
 		in := slices.Clone(c.in)
 		var ms []*node
 		for range lack {
-			m := pl.take(func(m *node) bool {
-				if m.clashesAny(c.out) || p.capped(m, lack) {
+			fits := func(g group) bool {
+				n := 0
+				for _, o := range in {
+					if slices.Contains(o.groups, g) {
+						n++
+					}
+				}
+				return n < 2 && !slices.ContainsFunc(c.out, func(o *node) bool { return slices.Contains(o.groups, g) })
+			}
+			m := pl.take(func(k group) bool { return fits(k) && !p.capped(k, lack) }, func(m *node) bool {
+				if slices.ContainsFunc(m.groups, func(g group) bool { return !fits(g) }) {
 					return false
 				}
 				_, left := parts(append(in, m))

@@ -30,7 +30,7 @@ func (p *planner) refill() {
 		}
 		p.recall(c)
 		for p.short(c) {
-			m := pool.take(func(m *node) bool { return c.clash(m) == 0 })
+			m := pool.take(c.lacksGroup, func(m *node) bool { return c.clash(m) == 0 })
 			if m == nil {
 				break
 			}
@@ -177,7 +177,7 @@ func (p *planner) enough(n int) bool {
 func (p *planner) exceed(c *cell, pool *pool) {
 	for _, any := range []bool{false, true} {
 		for !p.enough(len(c.goal())) {
-			m := pool.take(func(m *node) bool { return any || c.clash(m)&1 == 0 })
+			m := pool.take(func(k group) bool { return any || c.lacksGroup(k) }, func(*node) bool { return true })
 			if m == nil {
 				break
 			}

@@ -152,3 +152,7 @@ func (w *world) distinctWith(ids []protocol.ID, c Candidate) int {
 	}
 	return len(apart(append(ms, &node{c: c, rng: None(), fill: None(), groups: groupsOf(c)})))
 }
+
+func (w *world) placed(id protocol.ID) bool {
+	return slices.ContainsFunc(w.present, func(p Placement) bool { return p.ID == id })
+}
