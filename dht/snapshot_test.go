@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,18 +29,33 @@ type wire struct {
 	wg      sync.WaitGroup
 }
 
+// pipeEnd is one end of two pipes.
+type pipeEnd struct {
+	*io.PipeReader
+	*io.PipeWriter
+}
+
+func pipe() (a, b pipeEnd) {
+	r1, w1 := io.Pipe()
+	r2, w2 := io.Pipe()
+	return pipeEnd{r1, w2}, pipeEnd{r2, w1}
+}
+
+// Close implements io.Closer.
+func (p pipeEnd) Close() error { return errors.Join(p.PipeReader.Close(), p.PipeWriter.Close()) }
+
 type breaking struct {
-	net.Conn
+	pipeEnd
 	w    *wire
 	left int
 }
 
 func (b *breaking) Read(p []byte) (int, error) {
-	n, err := b.Conn.Read(p)
+	n, err := b.pipeEnd.Read(p)
 	b.w.carried.Add(int64(n))
 	if b.left >= 0 {
 		if b.left -= n; b.left < 0 {
-			b.Conn.Close()
+			b.pipeEnd.Close()
 			return 0, io.ErrUnexpectedEOF
 		}
 	}
@@ -53,7 +67,7 @@ func (w *wire) dial(ctx context.Context, to protocol.Peer) (io.ReadWriteCloser, 
 	if n <= len(w.breaks) {
 		left = w.breaks[n-1]
 	}
-	a, b := net.Pipe()
+	a, b := pipe()
 	w.wg.Go(func() {
 		defer b.Close()
 		_ = w.f.servers[to.ID].server.ServeSnapshots(b, w.from.node.ID, w.f.clock)
