@@ -10,8 +10,8 @@ import (
 
 func TestRangesAndMoves(t *testing.T) {
 	id := func(n byte) Candidate { return Candidate{ID: protocol.NewID(protocol.Domain(n), protocol.Hash{})} }
+	low, high := Range{0, 99}, Range{100, math.MaxUint64}
 	ps := []Placement{{id(1), low, None(), false}, {id(2), low, Whole(), false}, {id(3), high, low, false}, {id(4), None(), high, false}}
-	ps := []Placement{{id(1), low, None()}, {id(2), low, Whole()}, {id(3), high, low}, {id(4), None(), high}}
 	one, two, three, four := ps[0].ID, ps[1].ID, ps[2].ID, ps[3].ID
 	if got, want := Ranges(ps), []Share{
 		{low, []protocol.ID{one, two}, []protocol.ID{three}},
