@@ -40,6 +40,8 @@ type Client struct {
 	certs *certificates
 	marks *marks
 
+	handOns *handOns
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
@@ -73,7 +75,7 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	c := &Client{cfg: cfg, certs: newCertificates(), marks: newMarks(), rand: rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))}
+	c := &Client{cfg: cfg, certs: newCertificates(), marks: newMarks(), handOns: newHandOns(), rand: rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -128,9 +130,8 @@ func (c *Client) seed() *rand.Rand {
 	return rand.New(rand.NewPCG(c.rand.Uint64(), c.rand.Uint64()))
 }
 
-// serving are the members to ask about key: all of the map where that is the zero ID.
-func (c *Client) serving(k protocol.ID) []partition.Member {
-	m := c.Map()
+// servingBy are the members to ask about key: all of the map where that is the zero ID.
+func (c *Client) servingBy(m *partition.Map, k protocol.ID) []partition.Member {
 	if m == nil {
 		return nil
 	}
@@ -143,7 +144,7 @@ func (c *Client) serving(k protocol.ID) []partition.Member {
 func (c *Client) others(l []partition.Member) []partition.Member {
 	var out []partition.Member
 	for _, m := range l {
-		if !c.cfg.IsSelf(m.Peer.ID) && !c.cfg.Revoked(m.Peer.ID) {
+		if !m.Isolated && !c.cfg.IsSelf(m.Peer.ID) && !c.cfg.Revoked(m.Peer.ID) {
 			out = append(out, m)
 		}
 	}
@@ -207,10 +208,11 @@ func (c *Client) Lookup(ctx context.Context, target Target) ([]*protocol.Record,
 		return nil, err
 	}
 	defer leave()
-	l, err := c.lookup(ctx, target, false)
+	l, err := c.lookup(ctx, target)
 	if err != nil {
 		return nil, err
 	}
+	c.handOn(l)
 	recs, err := l.Result()
 	for _, r := range recs {
 		c.marks.raise(r)
@@ -218,20 +220,25 @@ func (c *Client) Lookup(ctx context.Context, target Target) ([]*protocol.Record,
 	return recs, err
 }
 
-func (c *Client) lookup(ctx context.Context, target Target, noRefresh bool) (*Lookup, error) {
-	k := target.Key
-	if target.everywhere() {
-		k = protocol.ID{}
+func (c *Client) lookup(ctx context.Context, target Target) (*Lookup, error) {
+	return c.run(ctx, c.lookupConfig(target))
+}
+
+func (c *Client) lookupConfig(target Target) LookupConfig {
+	m := c.Map()
+	return LookupConfig{
+		Target: target, Members: c.servingBy(m, target.place()), Epoch: epochOf(m), Operators: c.operators(),
+		Own: c.cfg.Self.Domain(), Timeout: c.cfg.Timeout, Fresh: c.cfg.Fresh, Rand: c.seed(), Scores: c.cfg.Scores,
+		Check: c.check, Seen: c.seen,
 	}
-	cfg := LookupConfig{
-		Target: target, Members: c.serving(k), Operators: c.operators(), Own: c.cfg.Self.Domain(), Timeout: c.cfg.Timeout,
-		Fresh: c.cfg.Fresh, Rand: c.seed(), Scores: c.cfg.Scores, Check: c.check, Seen: c.seen, NoRefresh: noRefresh,
-	}
+}
+
+func (c *Client) run(ctx context.Context, cfg LookupConfig) (*Lookup, error) {
 	if len(cfg.Members) == 0 && len(cfg.Operators) == 0 {
 		return nil, ErrNoMap
 	}
-	l := NewLookup(cfg)
-	return l, c.drive(ctx, l, k, func(ctx context.Context, p protocol.Peer, v *protocol.Verified) { c.certify(ctx, target, p, v) })
+	l, t := NewLookup(cfg), cfg.Target
+	return l, c.drive(ctx, l, t.place(), func(ctx context.Context, p protocol.Peer, v *protocol.Verified) { c.certify(ctx, t, p, v) })
 }
 
 // Store puts a signed record at every key it has, and at those that it leaves, after the local database. It returns once W
@@ -251,16 +258,17 @@ func (c *Client) Store(ctx context.Context, raw []byte, left ...protocol.ID) err
 			return fmt.Errorf("dht: store in the local database: %w", err)
 		}
 	}
+	m := c.Map()
 	cfg := StoreConfig{
-		Record: raw, Operators: c.operators(), Own: c.cfg.Self.Domain(), Timeout: c.cfg.Timeout, Rand: c.seed(), Scores: c.cfg.Scores,
+		Record: raw, Epoch: epochOf(m), Operators: c.operators(), Own: c.cfg.Self.Domain(), Timeout: c.cfg.Timeout, Rand: c.seed(), Scores: c.cfg.Scores,
 	}
 	k := r.Owner
 	if r.Table.Everywhere() {
 		k = protocol.ID{}
-		cfg.Placed = []Placed{{Key: r.Owner, Members: c.serving(k)}}
+		cfg.Placed = []Placed{{Key: r.Owner, Members: c.servingBy(m, k)}}
 	} else {
 		for _, k := range append(r.Keys(), left...) {
-			cfg.Placed = append(cfg.Placed, Placed{Key: k, Members: c.serving(k)})
+			cfg.Placed = append(cfg.Placed, Placed{Key: k, Members: c.servingBy(m, k)})
 		}
 	}
 	if len(cfg.Placed[0].Members) == 0 && len(cfg.Operators) == 0 {
@@ -271,65 +279,4 @@ func (c *Client) Store(ctx context.Context, raw []byte, left ...protocol.ID) err
 		return err
 	}
 	return s.Err()
-}
-
-// RefreshMap asks for a newer map, and for the operator chain where the map cannot be proved with the one held. Callers who
-// wait at the same time share one answer, but nobody is given that of a question older than his own: he may ask because he
-// has just heard of a newer map.
-func (c *Client) RefreshMap(ctx context.Context) (*partition.Map, error) {
-	ctx, leave, err := c.enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	before := c.asked.Load()
-	c.refreshMu.Lock()
-	defer c.refreshMu.Unlock()
-	if c.answered > before {
-		return c.Map(), nil
-	}
-	return c.refreshLocked(ctx)
-}
-
-const refreshShared = time.Second
-
-// refresh is for lookups and stores that nobody answers: those that fail together share what was learned a moment ago.
-func (c *Client) refresh(ctx context.Context) (*partition.Map, error) {
-	c.refreshMu.Lock()
-	defer c.refreshMu.Unlock()
-	if now := c.cfg.Now(); now.Sub(c.refreshed) < refreshShared && now.Sub(c.refreshed) >= 0 && c.Map() != nil {
-		return c.Map(), nil
-	}
-	return c.refreshLocked(ctx)
-}
-
-func (c *Client) refreshLocked(ctx context.Context) (*partition.Map, error) {
-	number := c.asked.Add(1)
-	err := c.refreshOnce(ctx)
-	if err != nil {
-		if _, oerr := c.lookup(ctx, Target{Kind: FindOperators}, true); oerr == nil {
-			err = c.refreshOnce(ctx)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	c.answered, c.refreshed = number, c.cfg.Now()
-	return c.Map(), nil
-}
-
-func (c *Client) refreshOnce(ctx context.Context) error {
-	t := Target{Kind: FindMap}
-	if m := c.Map(); m != nil {
-		t.Since = m.Epoch()
-	}
-	l, err := c.lookup(ctx, t, true)
-	if err != nil {
-		return err
-	}
-	if m := l.Map(); m != nil {
-		c.SetMap(m)
-	}
-	_, err = l.Result()
-	return err
 }

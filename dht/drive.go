@@ -38,13 +38,7 @@ func (c *Client) drive(ctx context.Context, m machine, k protocol.ID, prepare fu
 			case ActAsk:
 				wg.Go(func() { send(c.ask(ctx, a, prepare)) })
 			case ActRefresh:
-				wg.Go(func() {
-					rctx, done := context.WithTimeout(ctx, lateFactor*c.cfg.Timeout)
-					defer done()
-					// A map that cannot be had leaves the members as they are; the machine goes on to the operator.
-					_, _ = c.refresh(rctx)
-					send(Event{Kind: EventMap, Members: c.serving(k)})
-				})
+				wg.Go(func() { send(c.mapEvent(ctx, a, k)) })
 			}
 		}
 	}
@@ -68,6 +62,28 @@ func (c *Client) drive(ctx context.Context, m machine, k protocol.ID, prepare fu
 		perform(m.Step(c.cfg.Now(), e))
 	}
 	return nil
+}
+
+// mapEvent asks for the map. One that cannot be had leaves the members as they are; the machine goes on to the operator.
+func (c *Client) mapEvent(ctx context.Context, a Action, k protocol.ID) Event {
+	ctx, done := context.WithTimeout(ctx, lateFactor*c.cfg.Timeout)
+	defer done()
+	if a.Peer.ID.IsZero() {
+		_, _ = c.refresh(ctx)
+	} else {
+		_ = c.refreshFrom(ctx, a.Peer, a.Epoch)
+	}
+	m := c.Map()
+	e := Event{Kind: EventMap, Members: c.servingBy(m, k)}
+	if m != nil {
+		e.Epoch = m.Epoch()
+	}
+	if !k.IsZero() {
+		for _, key := range a.Keys {
+			e.Placed = append(e.Placed, Placed{Key: key, Members: c.servingBy(m, key)})
+		}
+	}
+	return e
 }
 
 func (c *Client) ask(ctx context.Context, a Action, prepare func(context.Context, protocol.Peer, *protocol.Verified)) Event {

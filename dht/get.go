@@ -42,15 +42,16 @@ func (s *Server) getNode(now time.Time, v *protocol.Verified) []protocol.Out {
 	if !s.readable(v, m.ID.Domain()) && !s.replicates(m.ID) {
 		return s.drop(dropForeignDomain)
 	}
-	if !s.covers(m.ID) {
-		return s.outside(v, dropOutside)
-	}
-	if !s.Ready() {
-		return s.outside(v, dropNotReady)
-	}
 	var raw []byte
 	if !s.Revoked(m.ID) {
 		raw, _ = s.cfg.Store.Get(protocol.TableNode, m.ID, now)
+	}
+	fellow := s.replicates(v.Sender)
+	switch {
+	case raw == nil && !s.covers(m.ID): // one that is held with a NodeInfo of another key proves itself
+		return s.outside(v, dropOutside)
+	case !s.Ready() && !fellow:
+		return s.outside(v, dropNotReady)
 	}
 	return s.replyOne(v, protocol.Node{Record: raw})
 }
@@ -141,7 +142,7 @@ func revocationsQuery(v *protocol.Verified, m protocol.GetRevocations, now time.
 // beforeAll is below every ID of a key and not the zero one, which ends a list.
 var beforeAll = protocol.ID{protocol.IDSize - 1: 1}
 
-// getSuperNodes serves the map that is current as one piece; a reader whose pages are of two maps sees it by the hash.
+// getSuperNodes serves what has changed since the reader's map; a reader whose pages are of two maps sees it by the hash.
 func (s *Server) getSuperNodes(_ time.Time, v *protocol.Verified) []protocol.Out {
 	m, err := protocol.ParseGetSuperNodes(v.Payload)
 	if err != nil {
@@ -160,18 +161,18 @@ func (s *Server) getSuperNodes(_ time.Time, v *protocol.Verified) []protocol.Out
 		if last.IsZero() {
 			last = beforeAll // the head may fill a page by itself
 		}
-		for _, mem := range pm.Members() {
-			if !m.After.IsZero() && mem.Peer.ID.Compare(m.After) <= 0 {
+		for c := range pm.Changes(m.Epoch) {
+			if !m.After.IsZero() && c.Owner.Compare(m.After) <= 0 {
 				continue
 			}
-			if !p.add(mem.Record) {
+			if !p.add(c.Record) {
 				if len(p.list.Records) == 0 {
 					return s.drop(dropReplyLimit)
 				}
 				p.list.Next = last
 				break
 			}
-			last = mem.Peer.ID
+			last = c.Owner
 		}
 	}
 	return s.replyList(v, protocol.CmdSuperNodes, p.list)

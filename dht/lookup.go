@@ -23,6 +23,7 @@ const (
 type LookupConfig struct {
 	Target  Target
 	Members []partition.Member // who serves the key
+	Epoch   uint64             // of the map that says so
 	// Operators are asked last of all, when everything else has failed.
 	Operators []partition.Member
 	Own       protocol.Domain
@@ -33,7 +34,10 @@ type LookupConfig struct {
 	// Check proves a record: signer, and whatever else the reader holds against it. Shape, key and expiry are checked before.
 	Check func(now time.Time, r *protocol.Record) error
 	// Seen is the reader's high-water mark of an owner; nil for none.
-	Seen func(t protocol.Table, owner protocol.ID) (Version, bool)
+	Seen   func(t protocol.Table, owner protocol.ID) (Version, bool)
+	Quorum int // of answers; 0 is K
+	// Map is the one to which FindMap's answers say what has changed; nil where they are to be whole.
+	Map *partition.Map
 	// NoRefresh: the map is not asked anew (this is that question).
 	NoRefresh bool
 }
@@ -49,7 +53,8 @@ type Lookup struct {
 	cfg  LookupConfig
 	w    waves
 	got  map[int]*answer // by tag
-	step struct{ refresh, refreshed, operators bool }
+	step struct{ operators bool }
+	moves
 
 	done    bool
 	err     error
@@ -66,6 +71,7 @@ type answer struct {
 	complete bool // every page is here and sound
 	fresh    bool // holds a record that is valid and not stale
 	empty    bool // complete, without any record
+	older    bool // held a record older than this reader has seen
 	pmap     *partition.Map
 }
 
@@ -74,7 +80,7 @@ func NewLookup(cfg LookupConfig) *Lookup {
 	if cfg.Fresh <= 0 {
 		cfg.Fresh = DefaultFresh
 	}
-	return &Lookup{cfg: cfg, w: newWaves(cfg.Timeout), got: make(map[int]*answer)}
+	return &Lookup{cfg: cfg, w: newWaves(cfg.Timeout), got: make(map[int]*answer), moves: moves{epoch: cfg.Epoch}}
 }
 
 // Done reports whether the machine has ended.
@@ -107,11 +113,7 @@ func (l *Lookup) Step(now time.Time, e Event) []Action {
 			l.cfg.Scores.Bad(a.member.Peer.ID, now)
 		}
 	case EventMap:
-		if l.step.refresh && !l.step.refreshed {
-			l.step.refreshed = true
-			l.w.queue = append(l.w.queue, l.cfg.Scores.Order(l.w.unasked(e.Members), l.cfg.Own, now, l.cfg.Rand)...)
-			l.cfg.Members = e.Members
-		}
+		acts = l.mapChanged(now, e)
 	}
 	return append(acts, l.proceed(now)...)
 }
@@ -122,6 +124,11 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 	if !ok {
 		return nil
 	}
+	if !l.cfg.NoRefresh {
+		if acts, ok := l.outside(now, e, a, l.cfg.Scores); ok {
+			return acts
+		}
+	}
 	id := a.member.Peer.ID
 	g := l.got[e.Tag]
 	if g == nil {
@@ -131,7 +138,7 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 	}
 	list, err := l.cfg.Target.parse(e.Command, e.Payload)
 	if err != nil || !l.take(now, g, list) {
-		*g = answer{} // nothing of a liar's list is used
+		*g = answer{older: g.older} // nothing of a liar's list is used
 		if e.Command != protocol.CmdBusy {
 			l.cfg.Scores.Bad(id, now)
 		}
@@ -175,6 +182,7 @@ func (l *Lookup) take(now time.Time, g *answer, list protocol.RecordList) bool {
 		}
 		if l.cfg.Seen != nil {
 			if v, ok := l.cfg.Seen(r.Table, r.Owner); ok && VersionOf(r).Less(v) {
+				g.older = true
 				bad++ // older than what this reader has seen: never again
 				continue
 			}
@@ -220,7 +228,7 @@ func (l *Lookup) buildMap(now time.Time, g *answer) bool {
 	if v.Epoch <= l.cfg.Target.Since {
 		return len(g.raws) == 1 // nothing newer there
 	}
-	m, err := partition.Build(g.raws[0], g.raws[1:], func(r *protocol.Record) error { return l.cfg.Check(now, r) })
+	m, err := partition.Update(l.cfg.Map, g.raws[0], g.raws[1:], func(r *protocol.Record) error { return l.cfg.Check(now, r) })
 	g.pmap, g.fresh = m, err == nil
 	return err == nil
 }
@@ -231,7 +239,7 @@ func (l *Lookup) proceed(now time.Time) []Action {
 	if l.enough(best) {
 		return l.finish(now, best)
 	}
-	if l.w.waiting(now) {
+	if l.w.waiting(now) || now.Before(l.pause) {
 		return nil
 	}
 	l.w.expire(func(tag int) { l.cfg.Scores.Bad(l.w.asks[tag].member.Peer.ID, now) })
@@ -241,15 +249,20 @@ func (l *Lookup) proceed(now time.Time) []Action {
 	for {
 		switch {
 		case len(l.w.queue) > 0:
-			return l.w.next(now, func(partition.Member) protocol.Payload { return l.cfg.Target.ask(protocol.ID{}) })
+			return l.w.next(now, l.payload)
 		case l.anyFresh() || l.allEmpty():
 			return l.finish(now, best)
-		case l.step.refresh && !l.step.refreshed:
-			return nil // the map is on its way
-		case !l.step.refresh && !l.cfg.NoRefresh:
-			l.step.refresh = true
-			l.w.deadline = now.Add(time.Hour) // the driver bounds the question for the map
-			return []Action{{Kind: ActRefresh}}
+		case l.pending:
+			l.w.deadline = now.Add(time.Hour) // the driver bounds the question for the map, which is on its way
+			return nil
+		case !l.general && !l.cfg.NoRefresh:
+			l.w.deadline = now.Add(time.Hour)
+			return l.ask()
+		case !l.again && len(l.away) > 0:
+			if l.w.queue = l.secondTry(now, l.w.timeout/2, l.cfg.Members); len(l.w.queue) > 0 {
+				l.w.deadline = l.pause
+				return nil
+			}
 		case !l.step.operators:
 			l.step.operators = true
 			l.w.queue = l.w.unasked(l.cfg.Operators)
@@ -287,7 +300,7 @@ func (l *Lookup) enough(best map[protocol.ID]*protocol.Record) bool {
 		}
 		n++
 	}
-	return n >= readQuorum
+	return n >= max(l.cfg.Quorum, readQuorum)
 }
 
 func (l *Lookup) anyFresh() bool {

@@ -24,6 +24,8 @@ type Event struct {
 	Command protocol.Command
 	Payload []byte
 	Members []partition.Member
+	Placed  []Placed // of EventMap, where the ActRefresh named Keys
+	Epoch   uint64   // of the map that EventMap is about
 }
 
 // ActionKind says what a step machine wants done.
@@ -31,8 +33,9 @@ type ActionKind byte
 
 const (
 	ActAsk     ActionKind = iota // send Payload to Peer; its answer or failure comes back with Tag
-	ActRefresh                   // ask for the map anew, then EventMap
-	ActApply                     // take in Records before the next event
+	ActRefresh                   // ask for the map anew, of Peer where that is somebody, then EventMap
+	ActApply                     // take in Records, at the latest before the next Digests
+	ActFetch                     // take in all that Payload, a Repair, asks Peer for, by a stream; then EventAnswer with an empty Repaired
 )
 
 // Action is what a step machine wants done.
@@ -42,6 +45,9 @@ type Action struct {
 	Peer    protocol.Peer
 	Payload protocol.Payload
 	Records [][]byte
+	Keys    []protocol.ID // of ActRefresh: say who serves each
+	Epoch   uint64        // of ActRefresh: that Peer says its map has
+	Most    uint64        // of ActFetch: more records than these are unsound
 }
 
 const (

@@ -162,7 +162,7 @@ func TestNineLiarsOfTen(t *testing.T) {
 func lookupOf(w *storetest.World, ms []partition.Member, n *storetest.Node, r *rand.Rand) dht.LookupConfig {
 	op, _ := w.Trust.Operator(w.OpID)
 	return dht.LookupConfig{
-		Target: dht.Target{Kind: dht.FindNodeInfo, Key: n.ID}, Members: ms, Own: 7, Timeout: 500 * time.Millisecond, Rand: r,
+		Target: dht.Target{Kind: dht.FindNodeInfo, Key: n.ID}, Members: ms, Epoch: 1, Own: 7, Timeout: 500 * time.Millisecond, Rand: r,
 		Scores: dht.NewScores(), Check: checkWith(w, n),
 		Operators: []partition.Member{{Peer: protocol.Peer{ID: op.ID}}},
 	}
@@ -200,7 +200,7 @@ func TestLookupOutcomes(t *testing.T) {
 		{"all dead", []protocol.Payload{nil, nil, nil, nil}, dht.ErrUnreachable, 0, 1, true, 3 * time.Second},
 		{"only stale", []protocol.Payload{reply(stale), reply(stale), reply(stale), nil}, nil, 4, 1, true, 3 * time.Second},
 		{"withdrawn", []protocol.Payload{reply(withdrawn), reply(withdrawn), reply(info), nil}, dht.ErrNotFound, 0, 0, false, 100 * time.Millisecond},
-		{"busy", []protocol.Payload{protocol.Busy{}, protocol.WrongRange{Epoch: 2}, reply(info), nil}, nil, 5, 0, false, 100 * time.Millisecond},
+		{"busy", []protocol.Payload{protocol.Busy{}, protocol.WrongRange{Epoch: 1}, reply(info), nil}, nil, 5, 0, false, 100 * time.Millisecond},
 	} {
 		for seed := range uint64(20) {
 			s := &sim{now: start, members: ms}
@@ -221,6 +221,33 @@ func TestLookupOutcomes(t *testing.T) {
 				// A withdrawal that meets the older record first is the same outcome by a longer way.
 				t.Fatalf("%s, seed %d: sequence %d, %d refreshes, %v: %v", c.name, seed, q, s.refresh, took, err)
 			}
+		}
+	}
+}
+
+// Whoever names a newer map is asked for it, once; if it has none to show, the reading goes on and it is asked last from then on.
+func TestClaimOfAMapThatIsNotThere(t *testing.T) {
+	w := storetest.NewWorld(t)
+	ms := supers(w, 5)
+	n := w.Node(7, "n")
+	info := w.Info(n, 5, start)
+	for seed := range uint64(50) {
+		s := &sim{now: start, members: ms}
+		s.answer = func(peer protocol.ID, _ protocol.Payload) (time.Duration, protocol.Payload) {
+			if peer == ms[0].Peer.ID || peer == ms[1].Peer.ID || peer == ms[2].Peer.ID {
+				return 20 * time.Millisecond, protocol.WrongRange{Epoch: 1 << 60}
+			}
+			return 20 * time.Millisecond, reply(info)
+		}
+		cfg := lookupOf(w, ms, n, rand.New(rand.NewPCG(seed, 2)))
+		l := dht.NewLookup(cfg)
+		took := s.run(t, l)
+		recs, err := l.Result()
+		if err != nil || len(recs) != 1 || s.refresh > 2 || len(s.asked) > 5 || took > 300*time.Millisecond {
+			t.Fatalf("seed %d: %d records, %d questions for a map, %d asked, %v: %v", seed, len(recs), s.refresh, len(s.asked), took, err)
+		}
+		if len(s.asked) == 5 && !cfg.Scores.Suspect(ms[0].Peer.ID, s.now) && !cfg.Scores.Suspect(ms[1].Peer.ID, s.now) && !cfg.Scores.Suspect(ms[2].Peer.ID, s.now) {
+			t.Fatalf("seed %d: nobody is suspected", seed)
 		}
 	}
 }

@@ -28,7 +28,7 @@ func (s *Server) put(now time.Time, v *protocol.Verified) []protocol.Out {
 		return s.drop(dropForeignDomain)
 	case m.Forwarded && !replicates:
 		return s.drop(dropNotMember)
-	case !r.Table.Everywhere() && !s.keeps(m.Key):
+	case !s.belongs(r, m):
 		return s.outside(v, dropOutside)
 	case !r.HasKey(m.Key) && !s.leaves(r, m.Key, now):
 		return s.refuse(refusal{protocol.StatusOwner, putRefusedKey})
@@ -48,6 +48,12 @@ func (s *Server) put(now time.Time, v *protocol.Verified) []protocol.Out {
 		}
 	}
 	return s.storeAndPassOn(now, v, m, r)
+}
+
+// belongs reports whether r may be kept at its key. A certificate that a fellow passes on may lie outside: a NodeInfo that is
+// kept here by another key rests on it.
+func (s *Server) belongs(r *protocol.Record, m protocol.Put) bool {
+	return r.Table.Everywhere() || s.keeps(m.Key) || r.Table == protocol.TableNode && m.Forwarded
 }
 
 func (s *Server) refuse(ref refusal) []protocol.Out {
@@ -86,25 +92,29 @@ func (s *Server) storeAndPassOn(now time.Time, v *protocol.Verified, m protocol.
 	}
 	st := s.settle(now, r, res[0])
 	out := protocol.Reply(st)
+	if !s.belongs(r, m) {
+		// The map changed meanwhile, and whoever took the range over may have fetched the last of it before the commit. He is
+		// handed the record, but it is not confirmed.
+		out = s.outside(v, dropOutside)
+	}
 	if res[0].Outcome != Stored || m.Forwarded {
 		return out
 	}
 	for i := len(batch) - 1; i >= 0; i-- { // the certificate first: the record rests on it
 		if res[i].Outcome == Stored {
-			k := m.Key
-			if i > 0 {
-				k = batch[i].Owner
+			out = s.passOn(out, v.Sender, m.Key, batch[i])
+			if i > 0 && batch[i].Owner.Position() != m.Key.Position() {
+				out = s.passOn(out, v.Sender, batch[i].Owner, batch[i])
 			}
-			out = s.passOn(out, v.Sender, k, batch[i])
 		}
 	}
 	return out
 }
 
 // freshCertificate is the sender's own Node record where it is not held: an owner's put brings it along, so that the others
-// of the range can check what is passed on to them.
+// of the range can check what is passed on to them. It may belong to another range than the key of the put.
 func (s *Server) freshCertificate(now time.Time, v *protocol.Verified, r *protocol.Record) *protocol.Record {
-	if r.Table != protocol.TableNodeInfo || v.Sender != r.Owner || !s.keeps(v.Sender) {
+	if r.Table != protocol.TableNodeInfo || v.Sender != r.Owner {
 		return nil
 	}
 	c, err := protocol.ParseRecord(v.Node.Record)
@@ -166,7 +176,10 @@ func (s *Server) passOn(out []protocol.Out, sender, k protocol.ID, r *protocol.R
 	if r.Table.Everywhere() {
 		members = m.Members()
 	} else {
-		members = m.Keeping(k)
+		members = s.keeping(m, k)
+	}
+	if r.Table == protocol.TableNode {
+		k = r.Owner
 	}
 	payload := protocol.Put{Key: k, Record: r.Raw(), Forwarded: true}.AppendPayload(nil)
 	for _, mem := range members {

@@ -30,6 +30,7 @@ const (
 	putRefusedRate
 	repairStored
 	repairRefused
+	dropped
 	reasons
 )
 
@@ -37,7 +38,7 @@ var reasonNames = [reasons]string{
 	"", "drop_malformed", "drop_reply", "drop_uncertified", "drop_revoked", "drop_foreign_domain", "drop_outside_range", "drop_not_ready",
 	"drop_reply_limit", "drop_not_a_member", "drop_store", "put_stored", "put_same", "put_superseded", "put_conflict", "put_refused_table",
 	"put_refused_key", "put_refused_expiry", "put_refused_revoked", "put_refused_signer", "put_refused_quota", "put_refused_rate",
-	"repair_stored", "repair_refused",
+	"repair_stored", "repair_refused", "dropped_outside_range",
 }
 
 type counters [reasons]atomic.Uint64

@@ -193,7 +193,12 @@ func TestReplicatorReadiness(t *testing.T) {
 	nodes := []*storetest.Node{w.Node(100, "self"), w.Node(100, "b"), w.Node(100, "c")}
 	pm, _, _ := w.Map(1, nodes...)
 	alone, _, _ := w.Map(2, nodes[0])
-	failure := errors.New("silence")
+	failure := dht.RepairEnd{Err: dht.ErrUnreachable}
+	done := dht.RepairEnd{Epoch: 1}
+	finish := func(r *dht.Replicator, now time.Time, id protocol.ID, e dht.RepairEnd) {
+		mem, _ := pm.Member(id)
+		r.Finished(now, dht.ReplicaTask{Member: mem, Shared: []partition.Range{partition.Whole()}}, e)
+	}
 	plan := func(last time.Time) *dht.Replicator {
 		return dht.NewReplicator(nodes[0].ID, time.Minute, last, start, rand.New(rand.NewPCG(1, 1)))
 	}
@@ -202,8 +207,8 @@ func TestReplicatorReadiness(t *testing.T) {
 	if due := r.Due(start); len(due) != 2 || len(r.Due(start)) != 0 || r.Ready() {
 		t.Fatalf("%d due, ready %v", len(due), r.Ready())
 	}
-	r.Finished(start, nodes[1].ID, failure)
-	r.Finished(start, nodes[2].ID, failure)
+	finish(r, start, nodes[1].ID, failure)
+	finish(r, start, nodes[2].ID, failure)
 	if r.Ready() {
 		t.Error("ready though nobody could be reached")
 	}
@@ -214,33 +219,35 @@ func TestReplicatorReadiness(t *testing.T) {
 	if len(r.Due(now)) != 2 {
 		t.Error("no second try")
 	}
-	r.Finished(now, nodes[1].ID, nil)
+	finish(r, now, nodes[1].ID, done)
 	if !r.Ready() {
 		t.Error("not ready though the only one who can be reached is done")
 	}
-	r.Finished(now, nodes[2].ID, nil)
+	finish(r, now, nodes[2].ID, done)
 	for range 50 { // steady: each peer within the interval
 		d := r.Deadline()
 		if gap := d.Sub(now); gap < 0 || gap > time.Minute {
 			t.Fatalf("gap of %v", gap)
 		}
 		now = d
+		r.Drop(now)
+		r.Settled(now)
 		for _, task := range r.Due(now) {
-			r.Finished(now, task.Member.Peer.ID, nil)
+			finish(r, now, task.Member.Peer.ID, done)
 		}
 	}
 	if r = plan(start.Add(-5 * time.Minute)); !r.Ready() {
 		t.Error("not ready after a short absence")
 	}
-	for name, errs := range map[string][2]error{"repaired with one": {nil, nil}, "all that is left": {failure, failure}} {
+	for name, errs := range map[string][2]dht.RepairEnd{"repaired with one": {done, done}, "all that is left": {failure, failure}} {
 		r = plan(start.Add(-24 * time.Hour))
 		if r.SetMap(start, pm); r.Ready() {
 			t.Error("ready at once after a day")
 		}
 		r.Due(start)
-		r.Finished(start, nodes[1].ID, errs[0])
+		finish(r, start, nodes[1].ID, errs[0])
 		if name == "all that is left" {
-			r.Finished(start, nodes[2].ID, errs[1])
+			finish(r, start, nodes[2].ID, errs[1])
 		}
 		if !r.Ready() {
 			t.Errorf("%s: not ready", name)
@@ -255,6 +262,11 @@ func TestReplicatorReadiness(t *testing.T) {
 	}
 	r = plan(time.Time{})
 	r.SetMap(start, alone)
+	for range 2 { // settled, then dropped
+		now = r.Deadline()
+		r.Settled(now)
+		r.Drop(now)
+	}
 	if !r.Ready() || !r.Deadline().IsZero() {
 		t.Error("not ready though there is nobody else")
 	}

@@ -2,7 +2,7 @@ package dht
 
 import (
 	"context"
-	"errors"
+	"io"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -23,9 +23,12 @@ type ReplicaConfig struct {
 	Self     protocol.ID
 	Interval time.Duration // 0 is RepairInterval
 	Timeout  time.Duration // of one question; 0 is three seconds
-	Seed     [2]uint64
-	Now      func() time.Time // nil is time.Now
-	OnError  func(error)      // hears what is tried again by itself; nil for nobody
+	// Dial opens a stream for snapshots to a member, whose key it proves; nil where there is none. It ends with ctx.
+	Dial    func(ctx context.Context, to protocol.Peer) (io.ReadWriteCloser, error)
+	Seed    [2]uint64
+	Own     func(protocol.ID) bool // names the node's own records, which are never dropped; nil is Self alone
+	Now     func() time.Time       // nil is time.Now
+	OnError func(error)            // hears what is tried again by itself; nil for nobody
 }
 
 // Replica keeps a super-node's records like those of its fellow members: it runs the Replicator and its repairs, collects
@@ -48,6 +51,9 @@ func StartReplica(cfg ReplicaConfig) (*Replica, error) {
 	if cfg.Interval <= 0 {
 		cfg.Interval = RepairInterval
 	}
+	if cfg.Own == nil {
+		cfg.Own = func(id protocol.ID) bool { return id == cfg.Self }
+	}
 	if cfg.OnError == nil {
 		cfg.OnError = func(error) {}
 	}
@@ -59,6 +65,7 @@ func StartReplica(cfg ReplicaConfig) (*Replica, error) {
 	if ms, err := strconv.ParseInt(string(text), 10, 64); err == nil && ms > 0 {
 		last = time.UnixMilli(ms)
 	}
+	cfg.Server.HoldBack()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Replica{cfg: cfg, wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
 	go r.run(ctx, NewReplicator(cfg.Self, cfg.Interval, last, cfg.Now(), rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))))
@@ -81,8 +88,8 @@ func (r *Replica) Close() error {
 }
 
 type repairEnd struct {
-	peer protocol.ID
-	err  error
+	task ReplicaTask
+	end  RepairEnd
 }
 
 func (r *Replica) run(ctx context.Context, plan *Replicator) {
@@ -90,6 +97,9 @@ func (r *Replica) run(ctx context.Context, plan *Replicator) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ends := make(chan repairEnd)
+	var sweep *Sweep
+	pace := time.NewTimer(0)
+	defer pace.Stop()
 	collect := time.NewTicker(r.cfg.Interval / 2)
 	defer collect.Stop()
 	timer := time.NewTimer(0)
@@ -102,14 +112,26 @@ func (r *Replica) run(ctx context.Context, plan *Replicator) {
 			plan.SetMap(now, m)
 		}
 		r.cfg.Server.SetReady(plan.Ready())
+		r.cfg.Server.SetProgress(plan.Progress(now))
+		if !plan.Holding(now) {
+			r.cfg.Server.Release(plan.Epoch())
+		}
 		for _, t := range plan.Due(now) {
 			wg.Go(func() {
-				err := r.repair(ctx, t)
+				end := r.repair(ctx, t)
 				select {
-				case ends <- repairEnd{t.Member.Peer.ID, err}:
+				case ends <- repairEnd{t, end}:
 				case <-ctx.Done():
 				}
 			})
+		}
+		if plan.Settled(now) {
+			r.cfg.Server.Settled(plan.Epoch())
+		}
+		if plan.Drop(now) {
+			if sweep = r.cfg.Server.NewSweep(plan.Epoch(), r.cfg.Own); sweep != nil {
+				pace.Reset(0)
+			}
 		}
 		timer.Stop()
 		if d := plan.Deadline(); !d.IsZero() {
@@ -117,15 +139,19 @@ func (r *Replica) run(ctx context.Context, plan *Replicator) {
 		}
 		select {
 		case e := <-ends:
-			if e.err != nil {
-				r.cfg.OnError(e.err)
+			if e.end.Err != nil {
+				r.cfg.OnError(e.end.Err)
 			}
-			plan.Finished(r.cfg.Now(), e.peer, e.err)
-			if e.err == nil && plan.Ready() {
+			plan.Finished(r.cfg.Now(), e.task, e.end)
+			if e.end.Err == nil && plan.Ready() {
 				r.remember(ctx)
 			}
 		case <-timer.C:
 		case <-r.wake:
+		case <-pace.C:
+			if sweep != nil && !sweep.Done() {
+				pace.Reset(r.sweep(ctx, sweep))
+			}
 		case <-collect.C:
 			if _, err := r.cfg.Store.Expire(ctx, r.cfg.Now()); err != nil && ctx.Err() == nil {
 				r.cfg.OnError(err)
@@ -136,54 +162,24 @@ func (r *Replica) run(ctx context.Context, plan *Replicator) {
 	}
 }
 
+// sweepPause lies between two steps of a sweep, so that it takes a small share of the disk.
+const sweepPause = 50 * time.Millisecond
+
+// sweep drops a batch and says how long to wait before the next.
+func (r *Replica) sweep(ctx context.Context, w *Sweep) time.Duration {
+	if _, err := w.Step(ctx, r.cfg.Now()); err != nil {
+		if ctx.Err() == nil {
+			r.cfg.OnError(err)
+		}
+		return r.cfg.Interval
+	}
+	return sweepPause
+}
+
 // remember notes the time of a repair, for the next run.
 func (r *Replica) remember(ctx context.Context) {
 	now := strconv.FormatInt(r.cfg.Now().UnixMilli(), 10)
 	if err := r.cfg.Store.SetSetting(ctx, repairedSetting, []byte(now)); err != nil && ctx.Err() == nil {
 		r.cfg.OnError(err)
-	}
-}
-
-// repair runs one Repair: its questions in goroutines that end with it.
-func (r *Replica) repair(ctx context.Context, t ReplicaTask) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	m := NewRepair(t.Member.Peer, r.cfg.Store, t.Shared)
-	events := make(chan Event)
-	e := Event{Kind: EventTick}
-	for {
-		for _, a := range m.Step(e) {
-			switch a.Kind {
-			case ActApply:
-				if _, err := r.cfg.Server.Apply(ctx, r.cfg.Now(), a.Records); err != nil {
-					return err
-				}
-			case ActAsk:
-				wg.Go(func() {
-					cctx, done := context.WithTimeout(ctx, r.cfg.Timeout)
-					defer done()
-					v, err := r.cfg.Caller.Call(cctx, a.Peer, a.Payload)
-					answer := Event{Kind: EventFailed, Tag: a.Tag}
-					if err == nil {
-						answer = Event{Kind: EventAnswer, Tag: a.Tag, Command: v.Command, Payload: v.Payload}
-					}
-					select {
-					case events <- answer:
-					case <-ctx.Done():
-					}
-				})
-			}
-		}
-		if m.Done() {
-			_, err := m.Result()
-			return err
-		}
-		select {
-		case e = <-events:
-		case <-ctx.Done():
-			return errors.Join(ErrClosed, ctx.Err())
-		}
 	}
 }

@@ -12,19 +12,6 @@ import (
 // digestParts is into how many parts a Digest is cut.
 const digestParts = 16
 
-// mine reports whether a range of a table is kept here whole.
-func (s *Server) mine(t protocol.Table, from, to uint64) bool {
-	if t.Everywhere() || s.cfg.Operator {
-		return true
-	}
-	m := s.Map()
-	if m == nil {
-		return false
-	}
-	mem, ok := m.Member(s.cfg.Self)
-	return ok && mem.Range.Contains(from) && mem.Range.Contains(to)
-}
-
 func (s *Server) digest(_ time.Time, v *protocol.Verified) []protocol.Out {
 	m, err := protocol.ParsePayload[protocol.Digest](v.Payload)
 	switch {
@@ -32,10 +19,12 @@ func (s *Server) digest(_ time.Time, v *protocol.Verified) []protocol.Out {
 		return s.drop(dropMalformed)
 	case !s.replicates(v.Sender):
 		return s.drop(dropNotMember)
-	case !s.mine(m.Table, m.From, m.To):
+	}
+	epoch := s.epoch() // before the digest is taken: the assurance holds from then on
+	if !s.compares(v.Sender, m.Table, m.From, m.To, false) {
 		return s.outside(v, dropOutside)
 	}
-	out := protocol.Reply(protocol.Digests{Parts: digestsOf(s.cfg.Store, m)})
+	out := protocol.Reply(protocol.Digests{Parts: digestsOf(s.cfg.Store, m), Epoch: epoch})
 	if len(out) == 0 || len(out[0].Payload) > v.ReplyLimit {
 		return s.drop(dropReplyLimit)
 	}
@@ -49,7 +38,7 @@ func (s *Server) repair(now time.Time, v *protocol.Verified) []protocol.Out {
 		return s.drop(dropMalformed)
 	case !s.replicates(v.Sender):
 		return s.drop(dropNotMember)
-	case !s.mine(m.Table, m.From, m.To):
+	case !s.compares(v.Sender, m.Table, m.From, m.To, true):
 		return s.outside(v, dropOutside)
 	}
 	q := Query{Table: m.Table, By: ByPosition, From: m.From, To: m.To, After: m.After, Now: now}
@@ -69,7 +58,7 @@ func (s *Server) transfer(_ time.Time, v *protocol.Verified) []protocol.Out {
 	if m.Epoch > s.epoch() && s.cfg.OnTransfer != nil {
 		s.cfg.OnTransfer(m.Epoch)
 	}
-	return protocol.Reply(protocol.PartitionTransferred{Epoch: s.epoch()})
+	return protocol.Reply(s.transferred())
 }
 
 // Apply takes in records that did not come as a Put: from repair, from a bundle, from the local operator. Each is checked like a

@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -14,15 +15,25 @@ const (
 	RepairInterval = 60 * time.Second
 	// repairRetry is the first wait after a failed repair.
 	repairRetry = 2 * time.Second
+	// recent is for how many intervals after its last repair a super-node that comes back may answer at once.
+	recent = 10
+	// fillEvery of an interval lies between two repairs of a range that is being taken over: what is passed on may get lost.
+	fillEvery = 8
+	// failing is after how many repairs in a row a member counts as failing.
+	failing = 3
+	// refusing is for how many intervals a member may answer without sense until it is left out like a silent one.
+	refusing = 5
 )
 
-// recent is for how many intervals after its last repair a super-node that comes back may answer at once.
-const recent = 10
-
-// Replicator decides when to repair with whom, as a step machine, and when a super-node may answer: a new one once it has
-// tried every other member and repaired with one at least, or where there is no other. One that has served before may also be
-// all that is left, so that it answers once it has repaired with anybody or tried everybody, and at once after a short absence.
-// Who is out of the map begins anew when it comes back.
+// Replicator decides when to repair with whom, as a step machine; when a super-node may answer; how far it is with what it
+// takes over; and when it drops what is no longer its own.
+//
+// A new super-node may answer once it has tried every other member and repaired with one at least, or where there is no other.
+// One that has served before may also be all that is left, so that it answers once it has repaired with anybody or tried
+// everybody, and at once after a short absence. Who is out of the map begins anew when it comes back.
+//
+// It repairs with each member over what that one serves and it keeps, and, after a new map, once with those who have left what
+// it serves now.
 type Replicator struct {
 	self     protocol.ID
 	interval time.Duration
@@ -30,15 +41,31 @@ type Replicator struct {
 	served   bool // before, since it is a member
 	ready    bool
 	peers    map[protocol.ID]*replica
+	former   map[protocol.ID]*replica // who has left what is served here
+
+	current *partition.Map
+	own     partition.Member // zero, with no range, while it is none
+	member  bool
+	hold    hold
+	settles time.Time // when the current map counts as known to all; zero from then on
+	drop    time.Time // when to drop what is not its own; zero for never
 }
 
+// replica is what is known of one peer to repair with.
 type replica struct {
 	member  partition.Member
-	shared  partition.Range
+	shared  []partition.Range
+	fill    []partition.Range // the last of shared: what is taken over
 	due     time.Time
+	until   time.Time // of one that has left: when to let it be
 	running bool
-	done    bool // once since it became a member
+	begun   uint64 // epoch at which the running repair began
+	done    bool   // once since it became a member
+	proved  uint64 // epoch since which all of fill has come or is passed on
+	held    uint64 // (key, record) pairs of fill that it has
 	fails   int
+	since   time.Time // of the first of these
+	silent  bool      // the last of them was silence
 }
 
 // NewReplicator makes one; last is when an earlier run repaired last, zero for never.
@@ -47,9 +74,14 @@ func NewReplicator(self protocol.ID, interval time.Duration, last, now time.Time
 		interval = RepairInterval
 	}
 	return &Replicator{
-		self: self, interval: interval, rand: r, peers: make(map[protocol.ID]*replica),
-		served: !last.IsZero(), ready: !last.IsZero() && now.Sub(last).Abs() < recent*interval,
+		self: self, interval: interval, rand: r, peers: make(map[protocol.ID]*replica), former: make(map[protocol.ID]*replica),
+		served: !last.IsZero(), ready: !last.IsZero() && now.Sub(last).Abs() < recent*interval, own: nobody(),
 	}
+}
+
+// nobody keeps no range; the zero Member would keep position 0.
+func nobody() partition.Member {
+	return partition.Member{Range: partition.None(), Fill: partition.None()}
 }
 
 // Ready reports whether ordinary nodes may be answered.
@@ -57,28 +89,30 @@ func (r *Replicator) Ready() bool { return r.ready }
 
 // SetMap takes in a new map; who joins is repaired with at once.
 func (r *Replicator) SetMap(now time.Time, m *partition.Map) {
+	before := r.own
+	was := r.member
 	self, member := m.Member(r.self)
+	if !member {
+		self = nobody()
+	}
+	r.partingFrom(now, m, self)
+	first := r.current == nil
+	r.current, r.own, r.member = m, self, member
 	keep := make(map[protocol.ID]bool)
 	for _, mem := range m.Members() {
 		id := mem.Peer.ID
 		if id == r.self || !member {
 			continue
 		}
-		// Tables that are everywhere are shared even where ranges are not.
-		shared, _ := self.Range.Intersect(mem.Range)
 		keep[id] = true
-		if p := r.peers[id]; p != nil {
-			p.done = p.done && p.shared == shared
-			p.member, p.shared = mem, shared
-			continue
-		}
-		r.peers[id] = &replica{member: mem, shared: shared, due: now}
+		r.setPeer(now, mem)
 	}
 	for id := range r.peers {
 		if !keep[id] {
 			delete(r.peers, id)
 		}
 	}
+	r.settle(now, before, was, first)
 	if !member {
 		r.served, r.ready = false, false
 		return
@@ -86,50 +120,155 @@ func (r *Replicator) SetMap(now time.Time, m *partition.Map) {
 	r.judge()
 }
 
+// setPeer works out what is shared with a member. Tables that are everywhere are shared even where ranges are not.
+func (r *Replicator) setPeer(now time.Time, mem partition.Member) {
+	var fill []partition.Range
+	if !mem.Isolated { // whose holding back would hold up everything
+		fill = without(common(one(r.own.Fill), one(mem.Range)), one(r.own.Range))
+	}
+	shared := append(common(one(r.own.Range), one(mem.Range)), fill...)
+	p := r.peers[mem.Peer.ID]
+	if p == nil {
+		r.peers[mem.Peer.ID] = &replica{member: mem, shared: shared, fill: fill, due: now}
+		return
+	}
+	for _, g := range shared {
+		if !within(merged(p.shared...), g.From, g.To) {
+			p.done, p.due = false, now
+		}
+	}
+	if len(fill) > 0 {
+		p.due = now // the proof is for each epoch
+	}
+	p.member, p.shared, p.fill = mem, shared, fill
+}
+
 // Due starts the repairs whose time has come: each is to be run and its end told to Finished.
 func (r *Replicator) Due(now time.Time) []ReplicaTask {
 	var out []ReplicaTask
-	for _, p := range r.peers {
+	start := func(p *replica, former bool) {
 		if !p.running && !now.Before(p.due) {
-			p.running = true
-			out = append(out, ReplicaTask{Member: p.member, Shared: p.shared})
+			p.running, p.begun = true, r.current.Epoch()
+			out = append(out, ReplicaTask{Member: p.member, Shared: p.shared, Former: former})
 		}
 	}
-	slices.SortFunc(out, func(a, b ReplicaTask) int { return a.Member.Peer.ID.Compare(b.Member.Peer.ID) })
+	for _, p := range r.peers {
+		start(p, false)
+	}
+	for id, p := range r.former {
+		if !p.running && !now.Before(p.until) {
+			delete(r.former, id)
+			continue
+		}
+		start(p, true)
+	}
+	slices.SortFunc(out, func(a, b ReplicaTask) int {
+		if c := a.Member.Peer.ID.Compare(b.Member.Peer.ID); c != 0 || a.Former == b.Former {
+			return c
+		} else if b.Former {
+			return -1
+		}
+		return 1
+	})
 	return out
 }
 
-// ReplicaTask is one repair to run.
+// ReplicaTask is one repair to run: NewRepair(Member.Peer, store, Shared...).
 type ReplicaTask struct {
 	Member partition.Member
-	Shared partition.Range
+	Shared []partition.Range
+	Former bool // it serves this no longer, and Shared is what it has left to this member
 }
 
-// Finished takes the end of a repair.
-func (r *Replicator) Finished(now time.Time, peer protocol.ID, err error) {
-	p := r.peers[peer]
-	if p == nil {
+// Finished takes the end of a repair that Due has started.
+func (r *Replicator) Finished(now time.Time, t ReplicaTask, e RepairEnd) {
+	p := r.peers[t.Member.Peer.ID]
+	if t.Former {
+		p = r.former[t.Member.Peer.ID]
+	}
+	if p == nil || !p.running {
 		return
 	}
 	p.running = false
-	if err != nil {
-		p.fails++
-		p.due = now.Add(min(repairRetry<<min(p.fails-1, 8), r.interval*9/10))
-	} else {
-		p.fails, p.done = 0, true
-		// A little under the interval and never in step, so that two replicas agree within it.
-		p.due = now.Add(r.interval*3/4 + time.Duration(r.rand.Int64N(int64(r.interval/8)+1)))
+	switch {
+	case e.Err != nil && e.Local:
+		p.due = now.Add(r.interval / fillEvery) // it says nothing about the peer
+	case e.Err != nil:
+		if p.fails++; p.fails == 1 {
+			p.since = now
+		}
+		p.silent = errors.Is(e.Err, ErrUnreachable)
+		most := r.interval * 9 / 10
+		if len(p.fill) > 0 || t.Former {
+			most = r.interval / fillEvery
+		}
+		p.due = now.Add(min(repairRetry<<min(p.fails-1, 8), most))
+	case t.Former:
+		if p.fails = 0; e.Epoch >= p.begun && sameRanges(t.Shared, p.shared) {
+			delete(r.former, t.Member.Peer.ID) // it takes no more stores, and all that it took is here
+		} else {
+			p.due = now.Add(partingRetry)
+		}
+	default:
+		p.fails = 0
+		if sameRanges(t.Shared, p.shared) {
+			p.done = true
+			p.took(r.current.Epoch(), e)
+		}
+		if p.due = now.Add(r.pause(p)); p.begun != r.current.Epoch() && len(p.fill) > 0 {
+			p.due = now // the proof is for each epoch
+		}
 	}
-	r.judge()
+	if !t.Former {
+		r.judge()
+	}
 }
 
-// Deadline is when to look for due repairs next; zero where there is nobody.
+// took notes what a repair proves.
+func (p *replica) took(epoch uint64, e RepairEnd) {
+	p.held = 0
+	for i := len(p.shared) - len(p.fill); i < min(len(p.shared), len(e.Held)); i++ {
+		p.held += e.Held[i]
+	}
+	// Whoever answers by this map passes on to us what it takes in after its answer, so that all before came and all after will.
+	if p.begun == epoch && e.Epoch >= epoch {
+		p.proved = epoch
+	}
+}
+
+func sameRanges(a, b []partition.Range) bool { return slices.Equal(a, b) }
+
+// pause is a little under the interval and never in step, so that two replicas agree within it.
+func (r *Replicator) pause(p *replica) time.Duration {
+	d := r.interval
+	if len(p.fill) > 0 {
+		d /= fillEvery
+	}
+	return d*3/4 + time.Duration(r.rand.Int64N(int64(d/8)+1))
+}
+
+// Deadline is when to look again though nothing happens; zero where there is nothing to come.
 func (r *Replicator) Deadline() time.Time {
-	var d time.Time
-	for _, p := range r.peers {
-		if !p.running && (d.IsZero() || p.due.Before(d)) {
-			d = p.due
+	d := r.drop
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (d.IsZero() || t.Before(d)) {
+			d = t
 		}
+	}
+	sooner(r.settles)
+	for _, p := range r.peers {
+		if !p.running {
+			sooner(p.due)
+		}
+	}
+	for _, p := range r.former {
+		if !p.running {
+			sooner(p.due)
+			sooner(p.until)
+		}
+	}
+	if r.hold.on {
+		sooner(r.hold.until)
 	}
 	return d
 }

@@ -51,9 +51,13 @@ type Server struct {
 	certs  *certificates
 	ready  atomic.Bool
 	pmap   atomic.Pointer[partition.Map]
+	duty   atomic.Pointer[duty] // never nil
 	banned *Revoked
 
-	mapMu sync.Mutex // one rebuild of the map at a time
+	holdsBack atomic.Bool
+	progress  atomic.Pointer[Progress]
+
+	mapMu sync.Mutex // one change of the map at a time
 }
 
 var _ protocol.Role = (*Server)(nil)
@@ -66,6 +70,7 @@ func NewServer(cfg Config, now time.Time) (*Server, error) {
 	}
 	cfg.Limits.fill()
 	s := &Server{cfg: cfg, rates: newRates(cfg.Limits), certs: newCertificates(), banned: NewRevoked()}
+	s.duty.Store(&duty{})
 	if err := s.loadOperators(now); err != nil {
 		return nil, err
 	}
@@ -179,7 +184,8 @@ func (s *Server) isOperator(id protocol.ID) bool {
 	return ok
 }
 
-// replicates reports whether id may see records of every domain: operators and members of the map.
+// replicates reports whether id may see records of every domain, and pass them on: operators and members of the map, and for a
+// while those who have left it, whose last stores are on their way.
 func (s *Server) replicates(id protocol.ID) bool {
 	if s.isOperator(id) {
 		return true
@@ -189,24 +195,12 @@ func (s *Server) replicates(id protocol.ID) bool {
 		return false
 	}
 	_, ok := m.Member(id)
+	for _, e := range s.duty.Load().earlier {
+		if !ok {
+			_, ok = e.Member(id)
+		}
+	}
 	return ok
-}
-
-func (s *Server) covers(k protocol.ID) bool {
-	if s.cfg.Operator {
-		return true
-	}
-	m := s.Map()
-	return m != nil && m.Covers(s.cfg.Self, k)
-}
-
-// keeps reports whether records at k belong here, be it that they are only being taken over.
-func (s *Server) keeps(k protocol.ID) bool {
-	if s.cfg.Operator {
-		return true
-	}
-	m := s.Map()
-	return m != nil && m.Keeps(s.cfg.Self, k)
 }
 
 func (s *Server) epoch() uint64 {
@@ -234,14 +228,11 @@ func (s *Server) rebuildMap(now time.Time) error {
 		s.every(protocol.TableMapHead, now, func(r *protocol.Record) { heads = append(heads, r.Raw()) }),
 		s.every(protocol.TableSuperNode, now, func(r *protocol.Record) { members = append(members, r.Raw()) }))
 	for _, h := range heads {
-		m, berr := partition.Build(h, members, func(r *protocol.Record) error { return s.cfg.Trust.CheckStatic(r, now) })
+		m, berr := partition.Update(s.Map(), h, members, func(r *protocol.Record) error { return s.cfg.Trust.CheckStatic(r, now) })
 		if berr != nil || s.Map() != nil && m.Epoch() <= s.epoch() {
 			continue // incomplete: the missing records are on their way, each of them brings us here again
 		}
-		s.pmap.Store(m)
-		if s.cfg.OnMap != nil {
-			s.cfg.OnMap(m)
-		}
+		s.takeOverLocked(m)
 	}
 	return err
 }
@@ -254,10 +245,7 @@ func (s *Server) Install(m *partition.Map) {
 	if s.Map() != nil && m.Epoch() <= s.epoch() {
 		return
 	}
-	s.pmap.Store(m)
-	if s.cfg.OnMap != nil {
-		s.cfg.OnMap(m)
-	}
+	s.takeOverLocked(m)
 }
 
 func (s *Server) commitContext() (context.Context, context.CancelFunc) {

@@ -3,6 +3,7 @@ package dht
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"culvert/protocol"
@@ -26,6 +27,17 @@ func VersionOf(r *protocol.Record) Version { return Version{r.Epoch, r.Sequence}
 // Less reports whether v is older than o.
 func (v Version) Less(o Version) bool {
 	return v.Epoch < o.Epoch || v.Epoch == o.Epoch && v.Sequence < o.Sequence
+}
+
+// Before is the highest version below v: the mark of what may come back itself, but nothing older.
+func (v Version) Before() Version {
+	switch {
+	case v.Sequence > 0:
+		v.Sequence--
+	case v.Epoch > 0:
+		v = Version{v.Epoch - 1, math.MaxInt64}
+	}
+	return v
 }
 
 // Outcome says what became of one record of a Put.
@@ -71,6 +83,12 @@ type Item struct {
 	Raw   []byte
 }
 
+// Held names one version of one record of a table.
+type Held struct {
+	Owner   protocol.ID
+	Version Version
+}
+
 // Counts is what a store holds of one domain, kept up to date as records come and go.
 type Counts struct {
 	Records int // all tables
@@ -106,6 +124,9 @@ type Store interface {
 	Counts(d protocol.Domain) Counts
 	// Expire removes what has expired, keeps its high-water marks, and returns how many records went.
 	Expire(ctx context.Context, now time.Time) (int, error)
+	// Discard removes records of one table that are still of these versions, in one commit, and returns how many went. What is
+	// older never comes back; the same version may, since the range may be given back.
+	Discard(ctx context.Context, t protocol.Table, records []Held) (int, error)
 	// NextSequence returns a sequence above every earlier one of this owner and table and at least floor; it is durable
 	// before it is returned, so that no two records are ever signed with the same.
 	NextSequence(ctx context.Context, t protocol.Table, owner protocol.ID, floor uint64) (uint64, error)

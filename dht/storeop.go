@@ -20,6 +20,7 @@ type Placed struct {
 type StoreConfig struct {
 	Record    []byte
 	Placed    []Placed           // its keys, and those that it leaves; for an everywhere table its owner at all members
+	Epoch     uint64             // of the map that says where they are
 	Operators []partition.Member // asked last of all
 	Own       protocol.Domain
 	Timeout   time.Duration
@@ -34,18 +35,18 @@ type StoreOp struct {
 	w         waves
 	acked     map[protocol.ID]bool
 	refused   map[protocol.ID]protocol.Stored
-	refresh   bool
-	refreshed bool
 	operators bool
-	done      bool
-	err       error
+	moves
+	done bool
+	err  error
 }
 
 // NewStoreOp starts with EventTick.
 func NewStoreOp(cfg StoreConfig) *StoreOp {
 	w := newWaves(cfg.Timeout)
 	w.size = writeQuorum
-	return &StoreOp{cfg: cfg, w: w, acked: make(map[protocol.ID]bool), refused: make(map[protocol.ID]protocol.Stored)}
+	return &StoreOp{cfg: cfg, w: w, acked: make(map[protocol.ID]bool), refused: make(map[protocol.ID]protocol.Stored),
+		moves: moves{epoch: cfg.Epoch}}
 }
 
 // Done reports whether the machine has ended.
@@ -57,32 +58,33 @@ func (s *StoreOp) Deadline() time.Time { return s.w.deadline }
 // Err is nil after success, and else says what became of the record.
 func (s *StoreOp) Err() error { return s.err }
 
-// Step takes one event. EventMap carries the members for the first key; the others are as they were.
+// Step takes one event.
 func (s *StoreOp) Step(now time.Time, e Event) []Action {
 	if s.done {
 		return nil
 	}
+	var acts []Action
 	switch e.Kind {
 	case EventTick:
 		if s.w.count == 0 && len(s.w.queue) == 0 {
 			s.enqueue(now)
 		}
 	case EventAnswer:
-		s.answered(now, e)
+		acts = s.answered(now, e)
 	case EventFailed:
 		if a, ok := s.w.close(e.Tag); ok && !a.late {
 			s.cfg.Scores.Bad(a.member.Peer.ID, now)
 		}
 	case EventMap:
-		if s.refresh && !s.refreshed {
-			s.refreshed = true
-			if len(s.cfg.Placed) > 0 {
-				s.cfg.Placed[0].Members = e.Members
-			}
-			s.enqueue(now)
+		acts = s.mapChanged(now, e)
+	}
+	acts = append(acts, s.proceed(now)...)
+	for i := range acts {
+		if acts[i].Kind == ActRefresh {
+			acts[i].Keys = s.keys()
 		}
 	}
-	return s.proceed(now)
+	return acts
 }
 
 func (s *StoreOp) enqueue(now time.Time) {
@@ -91,10 +93,13 @@ func (s *StoreOp) enqueue(now time.Time) {
 	}
 }
 
-func (s *StoreOp) answered(now time.Time, e Event) {
+func (s *StoreOp) answered(now time.Time, e Event) []Action {
 	a, ok := s.w.close(e.Tag)
 	if !ok {
-		return
+		return nil
+	}
+	if acts, ok := s.outside(now, e, a, s.cfg.Scores); ok {
+		return acts
 	}
 	id := a.member.Peer.ID
 	st, err := protocol.ParseStored(e.Payload)
@@ -109,6 +114,7 @@ func (s *StoreOp) answered(now time.Time, e Event) {
 	default:
 		s.refused[id] = st
 	}
+	return nil
 }
 
 // lacking is how many more members must say Stored for p.
@@ -145,24 +151,26 @@ func (s *StoreOp) proceed(now time.Time) []Action {
 		s.done = true
 		return nil
 	}
-	if s.w.waiting(now) {
+	if s.w.waiting(now) || now.Before(s.pause) {
 		return nil
 	}
 	s.w.expire(func(tag int) { s.cfg.Scores.Bad(s.w.asks[tag].member.Peer.ID, now) })
 	for {
-		// Members whose keys are all satisfied by now need not be asked.
-		s.w.queue = slices.DeleteFunc(s.w.queue, func(m partition.Member) bool { return !s.needed(m) })
+		s.trim()
 		switch {
 		case len(s.w.queue) > 0:
-			return s.w.next(now, func(m partition.Member) protocol.Payload {
-				return protocol.Put{Key: s.key(m), Record: s.cfg.Record}
-			})
-		case s.refresh && !s.refreshed:
-			return nil
-		case !s.refresh && len(s.refused) < writeQuorum: // one word is not the range's
-			s.refresh = true
+			return s.w.next(now, s.payload)
+		case s.pending:
 			s.w.deadline = now.Add(time.Hour)
-			return []Action{{Kind: ActRefresh}}
+			return nil
+		case !s.general && len(s.refused) < writeQuorum: // one word is not the range's
+			s.w.deadline = now.Add(time.Hour)
+			return s.ask()
+		case !s.again && len(s.away) > 0 && len(s.refused) < writeQuorum:
+			if s.w.queue = s.secondTry(now, s.w.timeout/2, s.members()); len(s.w.queue) > 0 {
+				s.w.deadline = s.pause
+				return nil
+			}
 		case !s.operators && len(s.refused) < writeQuorum && len(s.cfg.Placed) > 0:
 			s.operators = true
 			s.w.queue = s.w.unasked(s.cfg.Operators)
@@ -171,6 +179,19 @@ func (s *StoreOp) proceed(now time.Time) []Action {
 			return nil
 		}
 	}
+}
+
+// trim takes out who need not be asked, since all of its keys are satisfied by now.
+func (s *StoreOp) trim() {
+	s.w.queue = slices.DeleteFunc(s.w.queue, func(m partition.Member) bool { return !s.needed(m) })
+}
+
+func (s *StoreOp) members() []partition.Member {
+	var l []partition.Member
+	for _, p := range s.cfg.Placed {
+		l = append(l, p.Members...)
+	}
+	return l
 }
 
 func (s *StoreOp) needed(m partition.Member) bool {

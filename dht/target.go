@@ -45,6 +45,14 @@ func (t Target) mayBeEmpty() bool {
 // everywhere targets are served by every member.
 func (t Target) everywhere() bool { return t.mayBeEmpty() }
 
+// place is the key by which to find who serves it; zero for everybody.
+func (t Target) place() protocol.ID {
+	if t.everywhere() {
+		return protocol.ID{}
+	}
+	return t.Key
+}
+
 func (t Target) ask(after protocol.ID) protocol.Payload {
 	switch t.Kind {
 	case FindNode:

@@ -55,7 +55,7 @@ func (n *Node) plugIn(x *Extension) error {
 		}
 		return nil
 	}
-	if err := n.serve(s, id, cert, true); err != nil {
+	if err := n.serve(s, id, x.Keys, cert, true); err != nil {
 		return err
 	}
 	sv := n.serving.Load()
@@ -66,7 +66,12 @@ func (n *Node) plugIn(x *Extension) error {
 }
 
 // OperatorMesh is what the operator needs of the node that it runs in.
-type OperatorMesh struct{ n *Node }
+type OperatorMesh struct {
+	n *Node
+
+	mu     sync.Mutex
+	spying *spies // nil before the first question
+}
 
 // Publish stores a record here and at the super-nodes of its keys, and returns how many members of the map have it, this
 // node included while it is one.

@@ -153,7 +153,7 @@ func (m *membership) peers() []protocol.Peer {
 	if pm := m.mesh.pmap.Load(); pm != nil {
 		for _, mem := range pm.Members() {
 			switch {
-			case m.node.isLocal(mem.Peer.ID) || m.mesh.isRevoked(mem.Peer.ID):
+			case mem.Isolated || m.node.isLocal(mem.Peer.ID) || m.mesh.isRevoked(mem.Peer.ID):
 			case mem.Domain == protocol.OperatorDomain:
 				operators = append(operators, mem.Peer)
 			default:

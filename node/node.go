@@ -163,7 +163,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.startLoops()
 	if n.cfg.Extension != nil {
 		n.tasks.start(func(ctx context.Context) {
-			if err := n.cfg.Extension.Run(ctx, &OperatorMesh{n}); err != nil && ctx.Err() == nil {
+			if err := n.cfg.Extension.Run(ctx, &OperatorMesh{n: n}); err != nil && ctx.Err() == nil {
 				n.tasks.fail(err)
 			}
 		})

@@ -47,6 +47,9 @@ func (n *Node) serverTLS() (*tls.Config, error) {
 	}
 	both := links.Clone()
 	both.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if s := n.serving.Load(); s != nil && slices.Contains(h.SupportedProtos, snapshotALPN) {
+			return s.snapshotTLS, nil
+		}
 		if offers(h) {
 			return streams, nil
 		}

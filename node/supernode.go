@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"culvert/partition"
 	"culvert/protocol"
 	"culvert/protocol/endpoint"
+	"culvert/protocol/key"
 	"culvert/tunnel"
 )
 
@@ -31,15 +33,21 @@ type serving struct {
 	server  *dht.Server
 	replica atomic.Pointer[dht.Replica] // set once it has started
 	routes  routes
+
+	snapshotTLS *tls.Config
+	snapshots   chan struct{} // as many as are being served
 }
 
 // serve makes an identity the serving one. What the server learns from records reaches the rest of the node.
-func (n *Node) serve(s *mesh, id protocol.ID, cert func() *protocol.CertifiedNode, operator bool) error {
+func (n *Node) serve(s *mesh, id protocol.ID, keys *key.Pair, cert func() *protocol.CertifiedNode, operator bool) error {
 	s.mu.RLock()
 	root := s.rootKey
 	s.mu.RUnlock()
-	sv := &serving{id: id, cert: cert}
+	sv := &serving{id: id, cert: cert, snapshots: make(chan struct{}, snapshotsAtOnce)}
 	var err error
+	if sv.snapshotTLS, err = snapshotTLS(keys.Signing); err != nil {
+		return err
+	}
 	sv.server, err = dht.NewServer(dht.Config{
 		Self: id, Store: n.store, Trust: s.trust, RootKey: root, Operator: operator,
 		OnRevocation: func(r *protocol.Record, _ protocol.RevocationValue) { s.takeRevocation(r, n.meshNow()) },
@@ -66,6 +74,7 @@ func (n *Node) serve(s *mesh, id protocol.ID, cert func() *protocol.CertifiedNod
 	}
 	replica, err := dht.StartReplica(dht.ReplicaConfig{
 		Server: sv.server, Store: n.store, Caller: &caller{n, id}, Self: id, Now: n.meshNow,
+		Own: n.isLocal, Dial: sv.dialSnapshots(n),
 		Seed:    [2]uint64{rand.Uint64(), rand.Uint64()},
 		OnError: func(err error) { n.log.Debug("replica", "error", err) },
 	})
@@ -127,7 +136,7 @@ func (m *membership) volunteer() error {
 	if !n.cfg.Settings.Super || n.serving.Load() != nil {
 		return nil
 	}
-	if err := n.serve(m.mesh, m.id(), m.certificate, false); err != nil {
+	if err := n.serve(m.mesh, m.id(), m.keys, m.certificate, false); err != nil {
 		return err
 	}
 	m.tasks.start(m.submitLoop)
@@ -269,7 +278,7 @@ func (n *Node) roles() []string {
 	}
 	if s := n.serving.Load(); s != nil && s.server.Ready() {
 		if m := s.server.Map(); m != nil {
-			if _, ok := m.Member(s.id); ok && s.id.Domain() != protocol.OperatorDomain {
+			if mem, ok := m.Member(s.id); ok && mem.Range.Valid() && s.id.Domain() != protocol.OperatorDomain {
 				l = append(l, "super")
 			}
 		}

@@ -82,6 +82,7 @@ func (n *Node) tcpConfig() (carrier.TCPConfig, error) {
 		TLS: cfg,
 		Protocols: map[string]func(*tls.Conn){
 			link.ALPN:               func(c *tls.Conn) { n.streamEnded("link", n.tunnels.AcceptLink(c)) },
+			snapshotALPN:            n.serveSnapshots,
 			carrier.ServiceMessages: func(c *tls.Conn) { n.serveMessages(carrier.OverTLS(c)) },
 			carrier.ServiceRelay:    func(c *tls.Conn) { n.serveRelay(carrier.OverTLS(c)) },
 		},

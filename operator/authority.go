@@ -13,6 +13,7 @@ import (
 
 	"culvert/operator/registry"
 	"culvert/operator/sqlite"
+	"culvert/partition"
 	"culvert/protocol"
 	"culvert/protocol/key"
 )
@@ -64,6 +65,8 @@ type Authority struct {
 
 	mu     sync.Mutex
 	peers  []netip.AddrPort
+	load   []partition.DomainLoad // counted at loadAt
+	loadAt time.Time
 	locate func(context.Context, protocol.ID) ([]protocol.Hash, error) // nil while the operator does not run
 }
 

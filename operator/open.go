@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"culvert/operator/sqlite"
+	"culvert/partition"
 	"culvert/protocol"
 	"culvert/protocol/key"
 )
@@ -45,7 +46,13 @@ type Operator struct {
 	port   uint16
 	record []byte
 	busy   map[protocol.ID]time.Time // submissions in hand, or refused a moment ago
-	missed map[protocol.ID]int
+
+	watcher  *watcher
+	handOver *handOver
+	auditor  *auditor
+
+	mapMu sync.Mutex
+	pmap  *partition.Map // of the head that it was made from
 }
 
 // Open opens the operator in dir and locks it; ErrRunning says that another process has it.
@@ -83,7 +90,9 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Operator, err error)
 			a.db.Close()
 		}
 	}()
-	o := &Operator{Authority: a, dir: dir, lock: lock, log: opt.Log, busy: make(map[protocol.ID]time.Time), missed: make(map[protocol.ID]int)}
+	o := &Operator{Authority: a, dir: dir, lock: lock, log: opt.Log, busy: make(map[protocol.ID]time.Time)}
+	o.watcher, o.auditor = newWatcher(o), newAuditor(o)
+	o.handOver = newHandOver(o, o.watcher)
 	if err := a.db.Update(ctx, o.load); err != nil {
 		return nil, err
 	}

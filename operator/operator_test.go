@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -160,13 +161,15 @@ type fakeMesh struct {
 	places    map[protocol.ID][]protocol.Hash
 	epochs    []uint64
 	published chan struct{}
+	lags      map[protocol.ID]bool          // who says nothing to the operator's questions
+	lost      map[protocol.ID][]protocol.ID // whom each says to have lost
 }
 
 var _ Mesh = (*fakeMesh)(nil)
 
 func newMesh() *fakeMesh {
 	return &fakeMesh{records: make(map[protocol.Table]map[protocol.ID]*protocol.Record), confirmed: 9, alive: make(map[netip.AddrPort]bool),
-		places: make(map[protocol.ID][]protocol.Hash), published: make(chan struct{}, 1)}
+		places: make(map[protocol.ID][]protocol.Hash), lags: make(map[protocol.ID]bool), lost: make(map[protocol.ID][]protocol.ID), published: make(chan struct{}, 1)}
 }
 
 var errSilent = errors.New("no answer")
@@ -204,6 +207,46 @@ func (m *fakeMesh) Probe(_ context.Context, _ protocol.Peer, addr netip.AddrPort
 		return errSilent
 	}
 	return nil
+}
+
+// Ask answers for super-nodes that do what they should at once.
+func (m *fakeMesh) Ask(_ context.Context, to protocol.Peer, p protocol.Payload) (*protocol.Verified, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !to.Addr.IsValid() || m.lags[to.ID] {
+		return nil, errSilent
+	}
+	var answer protocol.Payload
+	switch q := p.(type) {
+	case protocol.TransferPartition:
+		answer = protocol.PartitionTransferred{Epoch: q.Epoch, Filled: true, Silent: m.lost[to.ID]}
+	case protocol.Digest:
+		d := protocol.Digests{Epoch: 1 << 60}
+		for _, g := range (partition.Range{From: q.From, To: q.To}).Split(16) {
+			d.Parts = append(d.Parts, protocol.DigestPart{From: g.From, To: g.To})
+		}
+		answer = d
+	}
+	b, err := protocol.AppendPayload(nil, answer)
+	return protocol.Local(&protocol.CertifiedNode{ID: to.ID}, to.ID, answer.Command(), b, time.Time{}), err
+}
+
+// AskAs answers nothing: what spies see is the audit's own test.
+func (m *fakeMesh) AskAs(context.Context, *key.Pair, []byte, protocol.Peer, protocol.Payload) (*protocol.Verified, error) {
+	return nil, errSilent
+}
+
+// handAllOver runs hand-overs until none is under way.
+func handAllOver(t *testing.T, o *Operator, c *clock, mesh Mesh) {
+	t.Helper()
+	for range 200 {
+		o.handOver.tick(t.Context(), mesh, c.now(), func(f func()) { f() })
+		c.add(handOverLast)
+		if m := worldMap(t, o); !slices.ContainsFunc(m.Members(), func(x partition.Member) bool { return x.Fill.Valid() }) {
+			return
+		}
+	}
+	t.Fatalf("still handing over: %+v", worldMap(t, o).Members())
 }
 
 func (m *fakeMesh) NodeLocations(_ context.Context, id protocol.ID) ([]protocol.Hash, error) {

@@ -12,6 +12,7 @@ import (
 
 	"culvert/operator/sqlite"
 	"culvert/protocol"
+	"culvert/protocol/key"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -26,14 +27,16 @@ type Mesh interface {
 	Probe(ctx context.Context, peer protocol.Peer, addr netip.AddrPort) error
 	// NodeLocations are the location IDs that the node announces.
 	NodeLocations(ctx context.Context, id protocol.ID) ([]protocol.Hash, error)
+	// Ask asks as the operator.
+	Ask(ctx context.Context, to protocol.Peer, p protocol.Payload) (*protocol.Verified, error)
+	// AskAs asks as the node with these keys and this certificate, from a socket that is not the operator's.
+	AskAs(ctx context.Context, keys *key.Pair, record []byte, to protocol.Peer, p protocol.Payload) (*protocol.Verified, error)
 	// Notify tells the super-nodes of a new map.
 	Notify(ctx context.Context, epoch uint64)
 }
 
 const (
-	missInterval = time.Minute
-	missLimit    = 3
-	maintenance  = time.Minute
+	maintenance = time.Minute
 )
 
 // Run takes part in the mesh until ctx ends: it pushes the outbox, watches the super-nodes and renews what grows old.
@@ -43,9 +46,11 @@ func (o *Operator) Run(ctx context.Context, mesh Mesh) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { o.pushLoop(ctx, mesh); return nil })
 	g.Go(func() error {
-		o.every(ctx, missInterval, func(now time.Time) { o.probeRound(ctx, mesh, now) })
+		o.every(ctx, watchInterval, func(now time.Time) { o.watcher.round(ctx, mesh, now) })
 		return nil
 	})
+	g.Go(func() error { o.handOver.run(ctx, mesh); return nil })
+	g.Go(func() error { o.auditor.run(ctx, mesh); return nil })
 	g.Go(func() error { o.every(ctx, maintenance, func(time.Time) { o.maintain(ctx) }); return nil })
 	return g.Wait()
 }
@@ -60,6 +65,13 @@ func (o *Operator) attach(mesh Mesh) {
 	if mesh != nil {
 		o.locate = mesh.NodeLocations
 	}
+}
+
+// running reports whether Run does.
+func (o *Operator) running() bool {
+	o.state.Lock()
+	defer o.state.Unlock()
+	return o.mesh != nil
 }
 
 func (o *Operator) every(ctx context.Context, d time.Duration, fn func(time.Time)) {

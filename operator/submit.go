@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"culvert/operator/care"
 	"culvert/operator/registry"
 	"culvert/operator/sqlite"
 	"culvert/protocol"
@@ -88,7 +89,7 @@ func (o *Operator) consider(mesh Mesh, c registry.SuperNode, offered []protocol.
 	if err != nil {
 		return status, reason, err
 	}
-	if status == protocol.StatusOK && old.State == registry.Assigned && slices.Equal(old.Addresses, c.Addresses) && c.Submitted.Sub(old.Answered) < missInterval*missLimit {
+	if status == protocol.StatusOK && old.State == registry.Assigned && slices.Equal(old.Addresses, c.Addresses) && c.Submitted.Sub(old.Answered) < watchInterval*care.MissLimit {
 		return status, "", nil // on the map already, and answered lately
 	}
 	if status == protocol.StatusOK {
@@ -101,7 +102,7 @@ func (o *Operator) consider(mesh Mesh, c registry.SuperNode, offered []protocol.
 		if old, status, reason, err = o.admissible(tx, c.ID); err != nil {
 			return err
 		}
-		c.Approved, c.State, c.Reason = old.Approved, registry.Waiting, reason
+		c.Approved, c.State, c.Reason, c.Isolated = old.Approved, registry.Waiting, reason, old.Isolated
 		if !old.Submitted.IsZero() {
 			c.Answered = old.Answered
 		}
@@ -114,7 +115,9 @@ func (o *Operator) consider(mesh Mesh, c registry.SuperNode, offered []protocol.
 			}
 			return tx.PutSuperNode(c)
 		}
-		c.State, c.Reason, c.Answered = registry.Assigned, "", o.now()
+		if c.State, c.Answered = registry.Assigned, o.now(); !c.Isolated.IsZero() {
+			c.Reason = old.Reason
+		}
 		if err := tx.PutSuperNode(c); err != nil {
 			return err
 		}

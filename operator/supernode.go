@@ -3,14 +3,11 @@ package operator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"culvert/operator/registry"
 	"culvert/operator/sqlite"
-	"culvert/partition"
 	"culvert/protocol"
 )
 
@@ -33,10 +30,38 @@ type SuperNodeView struct {
 	Reason    string                  `json:"reason,omitempty"`
 	Submitted time.Time               `json:"submitted"`
 	Answered  time.Time               `json:"answered"`
+	Isolated  *time.Time              `json:"isolated,omitempty"`
+	Score     *ScoreView              `json:"score,omitempty"` // while the operator runs
+}
+
+// ScoreView is what the audit holds against a super-node.
+type ScoreView struct {
+	Points     int      `json:"points"` // of care.Isolate that isolate
+	Asked      int      `json:"asked"`
+	Unanswered int      `json:"unanswered"`
+	Missed     int      `json:"missed"`
+	Misses     int      `json:"misses"` // signs of life in a row
+	Reasons    []string `json:"reasons,omitempty"`
 }
 
 // SuperNodes lists candidates, those on the map and others.
-func (a *Authority) SuperNodes(ctx context.Context, by Actor) ([]SuperNodeView, error) {
+func (o *Operator) SuperNodes(ctx context.Context, by Actor) ([]SuperNodeView, error) {
+	out, err := o.superNodes(ctx, by)
+	if !o.running() {
+		return out, err
+	}
+	for i := range out {
+		if out[i].State != registry.Assigned {
+			continue
+		}
+		s := o.auditor.score(out[i].ID)
+		_, misses, _ := o.watcher.state(out[i].ID)
+		out[i].Score = &ScoreView{s.Points, s.Asked, s.Unanswered, s.Missed, misses, s.Reasons}
+	}
+	return out, err
+}
+
+func (a *Authority) superNodes(ctx context.Context, by Actor) ([]SuperNodeView, error) {
 	out := []SuperNodeView{}
 	err := a.db.View(ctx, func(tx *sqlite.Tx) error {
 		names, err := domainNames(tx)
@@ -46,7 +71,15 @@ func (a *Authority) SuperNodes(ctx context.Context, by Actor) ([]SuperNodeView, 
 		ns, err := tx.SuperNodes()
 		for _, n := range ns {
 			if by.may(n.ID.Domain()) {
-				out = append(out, SuperNodeView{n.ID, names[n.ID.Domain()], n.Addresses, n.State, n.Approved, n.Reason, n.Submitted.UTC(), n.Answered.UTC()})
+				v := SuperNodeView{
+					ID: n.ID, Domain: names[n.ID.Domain()], Addresses: n.Addresses, State: n.State, Approved: n.Approved, Reason: n.Reason,
+					Submitted: n.Submitted.UTC(), Answered: n.Answered.UTC(),
+				}
+				if !n.Isolated.IsZero() {
+					at := n.Isolated.UTC()
+					v.Isolated = &at
+				}
+				out = append(out, v)
 			}
 		}
 		return err
@@ -83,13 +116,9 @@ func (a *Authority) SetPolicy(ctx context.Context, by Actor, p Policy) error {
 		if err := tx.SetSetting(settingPolicy, []byte(p)); err != nil {
 			return err
 		}
-		own := make(map[protocol.Domain]bool)
-		ds, err := tx.Domains()
+		own, err := ownDomains(tx)
 		if err != nil {
 			return err
-		}
-		for _, d := range ds {
-			own[d.Number] = d.Own
 		}
 		out := func(n registry.SuperNode) bool {
 			return p == PolicyApproved && !n.Approved || p == PolicyOwn && !own[n.ID.Domain()]
@@ -99,6 +128,16 @@ func (a *Authority) SetPolicy(ctx context.Context, by Actor, p Policy) error {
 		}
 		return a.audit(tx, by, "supernode.policy", string(p), 0, "")
 	})
+}
+
+// ownDomains are the domains of whoever runs the operator.
+func ownDomains(tx *sqlite.Tx) (map[protocol.Domain]bool, error) {
+	ds, err := tx.Domains()
+	own := make(map[protocol.Domain]bool, len(ds))
+	for _, d := range ds {
+		own[d.Number] = d.Own
+	}
+	return own, err
 }
 
 // ApproveSuperNode admits a candidate under the policy "approved", or one that was barred; it is placed when it submits again.
@@ -167,131 +206,51 @@ func (a *Authority) dropSuperNodes(tx *sqlite.Tx, reason string, out func(regist
 	return a.rebuildMap(tx)
 }
 
-func (a *Authority) currentMapHead(tx *sqlite.Tx) (*protocol.Record, bool, error) {
-	return a.current(tx, protocol.TableMapHead, partition.HeadOwner(a.root))
+// IsolateSuperNode has readers pass a super-node by; spies go on asking it.
+func (a *Authority) IsolateSuperNode(ctx context.Context, by Actor, ref string) error {
+	return a.judge(ctx, by, ref, "supernode.isolate", func(tx *sqlite.Tx, n registry.SuperNode) error {
+		if n.State != registry.Assigned {
+			return invalid("super-node %s is not on the map", n.ID)
+		}
+		return a.setAside(tx, n, "isolated by the operator")
+	})
 }
 
-// mapRecords are the SuperNode records of the present map.
-func (a *Authority) mapRecords(tx *sqlite.Tx) ([][]byte, error) {
-	rows, err := tx.Records(protocol.TableSuperNode, protocol.ID{}, time.Time{}, maxMap)
-	if err != nil {
-		return nil, err
-	}
-	var out [][]byte
-	for _, row := range rows {
-		r, err := protocol.ParseRecord(row.Raw)
-		if err != nil {
-			return nil, err
+// ReleaseSuperNode ends an isolation: the super-node gets a range as a newcomer does.
+func (a *Authority) ReleaseSuperNode(ctx context.Context, by Actor, ref string) error {
+	return a.judge(ctx, by, ref, "supernode.release", func(tx *sqlite.Tx, n registry.SuperNode) error {
+		if n.Isolated.IsZero() {
+			return invalid("super-node %s is not isolated", n.ID)
 		}
-		if !r.Tombstone {
-			out = append(out, row.Raw)
-		}
-	}
-	return out, nil
-}
-
-const maxMap = 100_000
-
-// rebuildMap makes the map fit the super-nodes assigned now: entries that changed or grow old are signed, others taken out by
-// a tombstone, and a head of the next epoch holds them together. Where nothing changed it leaves everything as it is.
-func (a *Authority) rebuildMap(tx *sqlite.Tx) error {
-	ns, err := tx.SuperNodes()
-	if err != nil {
-		return err
-	}
-	var supers []partition.Candidate
-	for _, n := range ns {
-		if n.State == registry.Assigned {
-			supers = append(supers, partition.Candidate{ID: n.ID, Signing: n.Signing, Sealing: n.Sealing, Addresses: n.Addresses})
-		}
-	}
-	self := partition.Candidate{ID: a.id, Signing: a.keys.Signing.Public(), Sealing: a.keys.Sealing.Public(), Addresses: a.Peers()}
-	self.Addresses = self.Addresses[:min(len(self.Addresses), protocol.MaxAddresses)]
-	placed := partition.Assign(supers, self)
-	if len(self.Addresses) == 0 { // it has never run: nobody could reach it
-		placed = slices.DeleteFunc(placed, func(p partition.Placement) bool { return p.ID == a.id })
-	}
-	head, found, err := a.currentMapHead(tx)
-	if err != nil {
-		return err
-	}
-	var hv protocol.MapHeadValue
-	if found {
-		if err := protocol.Unmarshal(head.Value, &hv); err != nil {
+		n.Isolated, n.Reason = time.Time{}, ""
+		if err := tx.PutSuperNode(n); err != nil {
 			return err
 		}
-	}
-	if !found && len(placed) == 0 {
-		return nil
-	}
-	epoch := hv.Epoch + 1
-	changed, err := a.signMembers(tx, placed, epoch)
-	if err != nil {
-		return err
-	}
-	if found && !changed && head.Expires.Sub(a.now()) > mapRenew {
-		return nil
-	}
-	records, err := a.mapRecords(tx)
-	if err != nil {
-		return err
-	}
-	if hv, err = partition.Head(epoch, records); err != nil {
-		return err
-	}
-	value, err := protocol.Marshal(hv)
-	if err != nil {
-		return err
-	}
-	if _, err := a.sign(tx, &protocol.Record{Table: protocol.TableMapHead, Owner: partition.HeadOwner(a.root), Value: value}, mapLife); err != nil {
-		return err
-	}
-	return a.audit(tx, Actor{Name: "operator"}, "map.change", fmt.Sprintf("epoch %d", epoch), 0, fmt.Sprintf("%d super-nodes", len(records)))
+		return a.rebuildMap(tx)
+	})
 }
 
-func (a *Authority) signMembers(tx *sqlite.Tx, placed []partition.Placement, epoch uint64) (changed bool, err error) {
-	stay := make(map[protocol.ID]bool, len(placed))
-	for _, p := range placed {
-		stay[p.ID] = true
-		old, found, err := a.current(tx, protocol.TableSuperNode, p.ID)
-		if err != nil {
-			return false, err
-		}
-		if found && !old.Tombstone && old.Signer == a.id && old.Expires.Sub(a.now()) > mapRenew {
-			var v protocol.SuperNodeValue
-			if err := protocol.Unmarshal(old.Value, &v); err != nil {
-				return false, err
-			}
-			w := p.Value(v.MapEpoch)
-			if v.Signing == w.Signing && v.Sealing == w.Sealing && v.From == w.From && v.To == w.To && v.FillFrom == w.FillFrom && v.FillTo == w.FillTo && slices.Equal(v.Addresses, w.Addresses) {
-				continue
-			}
-		}
-		value, err := protocol.Marshal(p.Value(epoch))
-		if err != nil {
-			return false, err
-		}
-		if _, err := a.sign(tx, &protocol.Record{Table: protocol.TableSuperNode, Owner: p.ID, Value: value}, mapLife); err != nil {
-			return false, err
-		}
-		changed = true
+func (a *Authority) setAside(tx *sqlite.Tx, n registry.SuperNode, reason string) error {
+	if !n.Isolated.IsZero() {
+		return nil
 	}
-	rows, err := tx.Records(protocol.TableSuperNode, protocol.ID{}, time.Time{}, maxMap)
-	if err != nil {
-		return false, err
+	n.Isolated, n.Reason = a.now(), reason
+	if err := tx.PutSuperNode(n); err != nil {
+		return err
 	}
-	for _, row := range rows {
-		r, err := protocol.ParseRecord(row.Raw)
-		if err != nil {
-			return false, err
+	return a.rebuildMap(tx)
+}
+
+// isolate is what the audit has found.
+func (a *Authority) isolate(ctx context.Context, id protocol.ID, reason string) error {
+	return a.update(ctx, func(tx *sqlite.Tx) error {
+		n, err := tx.SuperNode(id)
+		if err != nil || n.State != registry.Assigned || !n.Isolated.IsZero() {
+			return err
 		}
-		if stay[r.Owner] || r.Tombstone {
-			continue
+		if err := a.setAside(tx, n, reason); err != nil {
+			return err
 		}
-		if _, err := a.sign(tx, &protocol.Record{Table: protocol.TableSuperNode, Owner: r.Owner, Tombstone: true}, mapLife); err != nil {
-			return false, err
-		}
-		changed = true
-	}
-	return changed, nil
+		return a.audit(tx, Actor{Name: "operator"}, "supernode.isolate", id.String(), id.Domain(), reason)
+	})
 }

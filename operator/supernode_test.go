@@ -2,9 +2,12 @@ package operator
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
+	"culvert/operator/care"
+	"culvert/partition"
 	"culvert/protocol"
 )
 
@@ -80,16 +83,27 @@ func TestSubmitIsProbedAndPlaced(t *testing.T) {
 	if a := offer(t, o, n, "0.0.0.0:7700"); a.Status != protocol.StatusOK || worldMap(t, o).Epoch() != epoch+1 {
 		t.Errorf("an unchanged submission: %+v", a)
 	}
-	for i := range 3 {
+	for i, domain := range []string{"acme", "acme", "acme", "brown", "crane"} {
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1, byte(i)}), 7700)
 		mesh.setAlive(addr, true)
-		other, _ := join(t, o, "acme", "s")
+		if domain != "acme" {
+			if _, err := o.AddDomain(t.Context(), admin, domain); err != nil {
+				t.Fatal(err)
+			}
+		} else if !members(t, o)[o.id] {
+			t.Error("the operator left one customer's super-nodes alone")
+		}
+		other, _ := join(t, o, domain, "s")
 		if a := offer(t, o, other, addr.String()); a.Status != protocol.StatusOK {
 			t.Fatal(a)
 		}
 	}
+	if !members(t, o)[o.id] {
+		t.Error("the operator has left before others have what it serves")
+	}
+	handAllOver(t, o, c, mesh)
 	if members(t, o)[o.id] {
-		t.Error("the operator is still on the map beside four super-nodes")
+		t.Error("the operator is still on the map beside the super-nodes of three customers")
 	}
 }
 
@@ -223,7 +237,9 @@ func TestSilentSuperNodeLeavesTheMapAndComesBack(t *testing.T) {
 		}
 		nodes, addrs = append(nodes, n), append(addrs, addr)
 	}
-	round := func() { c.add(missInterval); o.probeRound(t.Context(), mesh, o.now()) }
+	handAllOver(t, o, c, mesh)
+	round := func() { c.add(watchInterval); o.watcher.round(t.Context(), mesh, o.now()) }
+	mesh.lost[nodes[1].ID] = []protocol.ID{nodes[0].ID}
 	mesh.setAlive(addrs[0], false)
 	round()
 	round()
@@ -233,7 +249,7 @@ func TestSilentSuperNodeLeavesTheMapAndComesBack(t *testing.T) {
 	mesh.setAlive(addrs[0], true)
 	round() // one answer wipes the slate
 	mesh.setAlive(addrs[0], false)
-	for range missLimit {
+	for range care.MissLimit {
 		round()
 	}
 	if m := members(t, o); m[nodes[0].ID] || !m[nodes[1].ID] {
@@ -245,11 +261,67 @@ func TestSilentSuperNodeLeavesTheMapAndComesBack(t *testing.T) {
 	}
 	mesh.setAlive(addrs[0], false)
 	mesh.setAlive(addrs[1], false)
-	for range 2 * missLimit {
+	for range 2 * care.MissLimit {
 		round()
 	}
 	if m := members(t, o); len(m) != 3 {
 		t.Errorf("the operator's own outage emptied the map: %v", m)
+	}
+}
+
+// TestIsolatedStaysAside: readers pass it by, and it keeps its range, its place in the map and what is stored there.
+func TestIsolatedStaysAside(t *testing.T) {
+	o, c, mesh := runningOperator(t)
+	if _, err := o.SetOwnDomain(t.Context(), admin, "acme", true); err != nil {
+		t.Fatal(err)
+	}
+	var ids []protocol.ID
+	for i := range 4 {
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1, byte(i)}), 7700)
+		mesh.setAlive(addr, true)
+		n, _ := join(t, o, "acme", "s")
+		if a := offer(t, o, n, addr.String()); a.Status != protocol.StatusOK {
+			t.Fatal(a)
+		}
+		ids = append(ids, n.ID)
+	}
+	handAllOver(t, o, c, mesh)
+	k := protocol.NewID(7, protocol.Hash{1})
+	serves := func(id protocol.ID) bool {
+		return slices.ContainsFunc(worldMap(t, o).Serving(k), func(m partition.Member) bool { return m.Peer.ID == id })
+	}
+	if !serves(ids[0]) || serves(o.id) {
+		t.Fatalf("map %+v", worldMap(t, o).Members())
+	}
+	if err := o.ReleaseSuperNode(t.Context(), admin, ids[0].String()); err == nil {
+		t.Error("what is not isolated was released")
+	}
+	if err := o.isolate(t.Context(), ids[0], "withheld a record"); err != nil {
+		t.Fatal(err)
+	}
+	m := worldMap(t, o)
+	mem, ok := m.Member(ids[0])
+	if serves(ids[0]) || !ok || !mem.Isolated || !m.Covers(ids[0], k) || !m.Keeps(ids[0], k) {
+		t.Errorf("isolated: %+v", mem)
+	}
+	l, err := o.SuperNodes(t.Context(), admin)
+	if err != nil || !slices.ContainsFunc(l, func(v SuperNodeView) bool {
+		return v.ID == ids[0] && v.Isolated != nil && v.Reason == "withheld a record"
+	}) {
+		t.Errorf("list %+v: %v", l, err)
+	}
+	if a := offer(t, o, &protocol.CertifiedNode{ID: ids[0], Signing: mem.Peer.Signing, Sealing: mem.Peer.Sealing}, "127.0.1.0:7700"); a.Status != protocol.StatusOK || serves(ids[0]) {
+		t.Errorf("submitting again has ended the isolation: %+v", a)
+	}
+	if err := o.ReleaseSuperNode(t.Context(), admin, ids[0].String()); err != nil {
+		t.Fatal(err)
+	}
+	if mem, _ := worldMap(t, o).Member(ids[0]); mem.Isolated || mem.Range.Valid() {
+		t.Errorf("released it must fill first: %+v", mem)
+	}
+	handAllOver(t, o, c, mesh)
+	if !serves(ids[0]) {
+		t.Error("released it does not serve again")
 	}
 }
 

@@ -16,6 +16,5 @@
 // has seen it hold what they hold, the next epoch has it serve the range. So a key's readers always find somebody who has been
 // there all along.
 //
-// Assign gives every super-node the whole range. Splitting is another function of the same shape: the records carry from and
-// to already.
+// Next plans the map that follows; it is a function of the present one, of who is there, and of chance.
 package partition

@@ -30,7 +30,9 @@ type Member struct {
 	Addresses []netip.AddrPort
 	Range     Range // what it serves
 	Fill      Range // what it is to serve next and takes over meanwhile
+	Isolated  bool  // keeps its range, and readers pass it by
 	Domain    protocol.Domain
+	Epoch     uint64 // of the map that placed it there
 	Record    []byte // the SuperNode record, as signed
 }
 
@@ -40,6 +42,7 @@ type Map struct {
 	head     []byte
 	members  []Member // in order of ID
 	segments []segment
+	changes  []Change
 }
 
 type segment struct {
@@ -81,9 +84,15 @@ func Head(epoch uint64, records [][]byte) (protocol.MapHeadValue, error) {
 	return protocol.MapHeadValue{Epoch: epoch, Count: uint64(len(records)), Hash: h}, err
 }
 
-// Build puts a map together. check proves each record's signer (Trust.CheckStatic at the reader's time); tombstones among
-// records are skipped, anything else that does not belong makes it fail.
+// Build puts a map together. check proves each record's signer (Trust.CheckStatic at the reader's time); anything that does
+// not belong makes it fail. Tombstones among records make no members: they are kept for Changes.
 func Build(head []byte, records [][]byte, check func(*protocol.Record) error) (*Map, error) {
+	return Update(nil, head, records, check)
+}
+
+// Update is Build for who holds an older map: records may be the whole of the new one, or only what has changed since,
+// tombstones included. What old has already is not checked again.
+func Update(old *Map, head []byte, records [][]byte, check func(*protocol.Record) error) (*Map, error) {
 	hr, err := protocol.ParseRecord(head)
 	if err != nil {
 		return nil, err
@@ -98,7 +107,9 @@ func Build(head []byte, records [][]byte, check func(*protocol.Record) error) (*
 	if err := protocol.Unmarshal(hr.Value, &hv); err != nil {
 		return nil, err
 	}
+	m := &Map{epoch: hv.Epoch, head: bytes.Clone(head)}
 	rs := make([]*protocol.Record, 0, len(records))
+	touched := make(map[protocol.ID]bool, len(records))
 	for _, raw := range records {
 		r, err := protocol.ParseRecord(raw)
 		if err != nil {
@@ -107,15 +118,35 @@ func Build(head []byte, records [][]byte, check func(*protocol.Record) error) (*
 		if r.Table != protocol.TableSuperNode {
 			return nil, fmt.Errorf("%w: %s", ErrMap, r.Table)
 		}
-		if !r.Tombstone {
+		if touched[r.Owner] = true; !r.Tombstone {
+			rs = append(rs, r)
+		} else if c, ok := removal(r); ok {
+			m.changes = append(m.changes, c)
+		}
+	}
+	whole := func() bool { return uint64(len(rs)) == hv.Count && headHash(rs) == hv.Hash }
+	if !whole() && old != nil {
+		for i := range old.members {
+			if touched[old.members[i].Peer.ID] {
+				continue
+			}
+			r, err := protocol.ParseRecord(old.members[i].Record)
+			if err != nil {
+				return nil, err
+			}
 			rs = append(rs, r)
 		}
 	}
-	if uint64(len(rs)) != hv.Count || headHash(rs) != hv.Hash {
+	if !whole() {
 		return nil, fmt.Errorf("%w: %d records for epoch %d of %d", ErrIncomplete, len(rs), hv.Epoch, hv.Count)
 	}
-	m := &Map{epoch: hv.Epoch, head: bytes.Clone(head)}
 	for _, r := range rs {
+		if old != nil {
+			if mem, ok := old.Member(r.Owner); ok && bytes.Equal(mem.Record, r.Raw()) {
+				m.members = append(m.members, mem)
+				continue
+			}
+		}
 		if err := check(r); err != nil {
 			return nil, fmt.Errorf("partition: super-node %s: %w", r.Owner.Short(), err)
 		}
@@ -131,6 +162,10 @@ func Build(head []byte, records [][]byte, check func(*protocol.Record) error) (*
 			return nil, fmt.Errorf("%w: %s twice", ErrMap, m.members[i].Peer.ID.Short())
 		}
 	}
+	for i := range m.members {
+		m.changes = append(m.changes, Change{m.members[i].Peer.ID, m.members[i].Epoch, m.members[i].Record})
+	}
+	slices.SortFunc(m.changes, func(a, b Change) int { return a.Owner.Compare(b.Owner) })
 	m.segments = cut(m.members)
 	return m, nil
 }
@@ -139,6 +174,13 @@ func Build(head []byte, records [][]byte, check func(*protocol.Record) error) (*
 func CheckMember(r *protocol.Record) error {
 	_, err := member(r)
 	return err
+}
+
+// PlacementOf is the placement that r records.
+func PlacementOf(r *protocol.Record) (Placement, error) {
+	m, err := member(r)
+	c := Candidate{ID: m.Peer.ID, Signing: m.Peer.Signing, Sealing: m.Peer.Sealing, Addresses: m.Addresses}
+	return Placement{Candidate: c, Range: m.Range, Fill: m.Fill, Isolated: m.Isolated}, err
 }
 
 func member(r *protocol.Record) (Member, error) {
@@ -155,7 +197,7 @@ func member(r *protocol.Record) (Member, error) {
 	}
 	m := Member{
 		Peer:  protocol.Peer{ID: r.Owner, Signing: v.Signing, Sealing: v.Sealing},
-		Range: rg, Fill: fill, Domain: r.Owner.Domain(), Record: bytes.Clone(r.Raw()),
+		Range: rg, Fill: fill, Isolated: v.Isolated, Epoch: v.MapEpoch, Domain: r.Owner.Domain(), Record: bytes.Clone(r.Raw()),
 	}
 	for _, a := range v.Addresses {
 		if a.IsValid() {
@@ -189,7 +231,7 @@ func cut(members []Member) []segment {
 	for i, to := range ends {
 		segs[i].to = to
 		for _, m := range members {
-			if m.Range.Contains(to) {
+			if m.Range.Contains(to) && !m.Isolated {
 				segs[i].serving = append(segs[i].serving, m)
 			}
 			if m.Range.Contains(to) || m.Fill.Contains(to) {
@@ -209,10 +251,11 @@ func (m *Map) Head() []byte { return m.head }
 // Members are all servers, in order of ID. The caller does not change them.
 func (m *Map) Members() []Member { return m.members }
 
-// Serving are the members whose range holds key, in order of ID. The caller does not change them.
+// Serving are the members whose range holds key and whom readers ask, in order of ID. The caller does not change them.
 func (m *Map) Serving(key protocol.ID) []Member { return m.segment(key).serving }
 
-// Keeping are the members to which records at key are passed on: those who serve them and those who are to, in order of ID.
+// Keeping are the members to which records at key are passed on: those who serve them, those who are to and the isolated, in
+// order of ID.
 // The caller does not change them.
 func (m *Map) Keeping(key protocol.ID) []Member { return m.segment(key).keeping }
 
@@ -224,6 +267,36 @@ func (m *Map) segment(key protocol.ID) *segment {
 		return 1
 	})
 	return &m.segments[i] // the last segment ends at the last position
+}
+
+// Part is a run of positions with the same members.
+type Part struct {
+	Range   Range
+	Serving []Member // as in Map.Serving
+}
+
+// Parts cuts r where those who serve it change.
+func (m *Map) Parts(r Range) []Part {
+	var out []Part
+	from := uint64(0)
+	for _, s := range m.segments {
+		if both, ok := r.Intersect(Range{from, s.to}); ok {
+			out = append(out, Part{both, s.serving})
+		}
+		from = s.to + 1
+	}
+	return out
+}
+
+// Sharing are the members that serve some of r, the isolated too, in order of ID.
+func (m *Map) Sharing(r Range) []Member {
+	var out []Member
+	for _, mem := range m.members {
+		if _, ok := mem.Range.Intersect(r); ok {
+			out = append(out, mem)
+		}
+	}
+	return out
 }
 
 // Member finds a member by ID.

@@ -118,7 +118,7 @@ func TestServing(t *testing.T) {
 		var ps []Placement
 		for i := range n {
 			a, b := rapid.Uint64().Draw(t, "a"), rapid.Uint64().Draw(t, "b")
-			ps = append(ps, Placement{candidate(t, uint64(i)), Range{min(a, b), max(a, b)}, None()})
+			ps = append(ps, Placement{candidate(t, uint64(i)), Range{min(a, b), max(a, b)}, None(), false})
 		}
 		head, recs := s.build(7, ps)
 		m, err := Build(head, recs, s.check)
@@ -138,36 +138,18 @@ func TestServing(t *testing.T) {
 	})
 }
 
-func TestAssign(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		op := candidate(t, 500)
-		var supers []Candidate
-		for i := range rapid.IntRange(0, 8).Draw(t, "n") {
-			supers = append(supers, candidate(t, uint64(i)))
-		}
-		given := rapid.Permutation(append(slices.Clone(supers), supers...)).Draw(t, "order")
-		ps := Assign(given, op)
-		want := len(supers)
-		if want < Replicas {
-			want++
-		}
-		if len(ps) != want {
-			t.Fatalf("%d placements for %d super-nodes", len(ps), len(supers))
-		}
-		for i, p := range ps {
-			if p.Range != Whole() || i > 0 && ps[i-1].ID.Compare(p.ID) >= 0 {
-				t.Fatalf("placement %d: %v", i, p)
-			}
-		}
-		if has := slices.ContainsFunc(ps, func(p Placement) bool { return p.ID == op.ID }); has != (len(supers) < Replicas) {
-			t.Fatalf("operator placed: %v with %d others", has, len(supers))
-		}
-	})
+// everywhere has each candidate serve the whole range.
+func everywhere(cs ...Candidate) (ps []Placement) {
+	for _, c := range cs {
+		ps = append(ps, Placement{c, Whole(), None(), false})
+	}
+	slices.SortFunc(ps, func(a, b Placement) int { return a.ID.Compare(b.ID) })
+	return ps
 }
 
 func TestBuildRefuses(t *testing.T) {
 	s := signer{t, pair(t, 1000)}
-	ps := Assign([]Candidate{candidate(t, 1), candidate(t, 2)}, candidate(t, 3))
+	ps := everywhere(candidate(t, 1), candidate(t, 2), candidate(t, 3))
 	head, recs := s.build(4, ps)
 	tomb := s.sign(protocol.TableSuperNode, candidate(t, 9).ID, 9, true, protocol.SuperNodeValue{})
 	m, err := Build(head, append([][]byte{recs[2], tomb}, recs[:2]...), s.check)
@@ -205,7 +187,7 @@ func TestBuildRefuses(t *testing.T) {
 
 func TestHeadHashIgnoresOrder(t *testing.T) {
 	s := signer{t, pair(t, 1000)}
-	_, recs := s.build(4, Assign([]Candidate{candidate(t, 1), candidate(t, 2)}, candidate(t, 3)))
+	_, recs := s.build(4, everywhere(candidate(t, 1), candidate(t, 2), candidate(t, 3)))
 	a, err := HeadHash(recs)
 	if err != nil {
 		t.Fatal(err)

@@ -32,6 +32,9 @@ func (r Range) Intersect(o Range) (both Range, ok bool) {
 	return both, both.Valid()
 }
 
+// holds reports whether all of o lies in r; nothing holds None.
+func (r Range) holds(o Range) bool { return o.Valid() && r.From <= o.From && o.To <= r.To }
+
 // Split cuts r into up to n parts of nearly equal width that together are r.
 func (r Range) Split(n int) []Range {
 	if !r.Valid() || n <= 0 {

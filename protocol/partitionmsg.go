@@ -18,8 +18,11 @@ type Digest struct {
 	From, To uint64 // positions, both inclusive
 }
 
-// Digests answers Digest.
-type Digests struct{ Parts []DigestPart }
+// Digests answers Digest. Epoch is of the map by which the answerer passes records on: whoever it names gets all that comes later.
+type Digests struct {
+	Parts []DigestPart
+	Epoch uint64
+}
 
 // DigestPart is the digest of one part: how many records, and the XOR of their version hashes.
 type DigestPart struct {
@@ -114,7 +117,7 @@ func (m *PartitionTransferred) parse(r *reader) {
 const maxParts = 16
 
 func (m *Digests) parse(r *reader) {
-	r.array(1)
+	r.array(2)
 	n := r.list(maxParts)
 	if n > 0 {
 		m.Parts = make([]DigestPart, 0, n)
@@ -134,4 +137,5 @@ func (m *Digests) parse(r *reader) {
 		}
 		m.Parts = append(m.Parts, p)
 	}
+	m.Epoch = r.uint()
 }

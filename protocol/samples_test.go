@@ -67,7 +67,7 @@ func messages(t testing.TB) []Payload {
 		ForwardedTunnelOpened{StatusUnreachable, pattern(3, 300), pattern(4, 40), rec},
 		RelayJoin{Hash(pattern(16, 32)), sampleID(7, 17), rec},
 		Digest{TableEndDevice, 1 << 60, 1<<64 - 1},
-		Digests{[]DigestPart{{1 << 60, 1<<61 - 1, 70000, [16]byte(pattern(18, 16))}}},
+		Digests{[]DigestPart{{1 << 60, 1<<61 - 1, 70000, [16]byte(pattern(18, 16))}}, 9},
 		Repair{TableNode, 5, 600, sampleID(7, 19)}, Repaired{list},
 		TransferPartition{255}, PartitionTransferred{256, true, 1000, 1001, []ID{sampleID(7, 14)}},
 		Busy{1500}, WrongRange{65536},
@@ -86,7 +86,7 @@ func samples(t testing.TB) map[Table]*Record {
 		TableNodeInfo: NodeInfoValue{
 			"desk", true, []Candidate{{CandidateHost, TCP, addr4, 10}}, []ID{sampleID(8, 1)}, []Hash{Hash(pattern(7, 32))}, "1.0",
 		},
-		TableSuperNode: SuperNodeValue{node.Signing.Public(), node.Sealing.Public(), 0, 1<<64 - 1, 4, []Addr{addr4, addr6}, 1, 0},
+		TableSuperNode: SuperNodeValue{node.Signing.Public(), node.Sealing.Public(), 0, 1<<64 - 1, 4, []Addr{addr4, addr6}, 1, 0, true},
 		TableOperatorNode: OperatorNodeValue{
 			op.Signing.Public(), op.Sealing.Public(), []Domain{7, 1 << 31}, []Addr{addr4}, "op.example:443",
 			NodeID(OperatorDomain, node.Signing.Public()), pattern(9, 64),

@@ -37,6 +37,8 @@ type SuperNodeValue struct {
 	Addresses []Addr // UDP and TCP; at ports 443 and 80 streams alone, see StreamsOnly
 	// FillFrom, FillTo is the range that it is to serve next and takes over meanwhile; FillFrom > FillTo for none.
 	FillFrom, FillTo uint64
+	// Isolated: the operator has found it wanting. It keeps its range and is told of stores; readers pass it by.
+	Isolated bool
 }
 
 // MapHeadValue is the value of the MapHead record: which SuperNode records make up the map.

@@ -17,7 +17,7 @@ import (
 func newOperatorCmd() *cobra.Command {
 	return group("operator", "Run the trusted party: domains, tokens, devices, nodes",
 		newOperatorInitCmd(), newOperatorDomainCmd(), newOperatorTokenCmd(), newOperatorDeviceCmd(), newOperatorNodeCmd(),
-		newOperatorSuperNodeCmd(), newOperatorAPIKeyCmd(), newOperatorAuditCmd())
+		newOperatorSuperNodeCmd(), newOperatorPartitionsCmd(), newOperatorAPIKeyCmd(), newOperatorAuditCmd())
 }
 
 func newOperatorInitCmd() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"culvert/operator"
+	"culvert/operator/care"
 	"culvert/protocol"
 
 	"github.com/spf13/cobra"
@@ -68,9 +69,16 @@ func newOperatorSuperNodeCmd() *cobra.Command {
 				for i, p := range n.Addresses {
 					addrs[i] = p.String()
 				}
-				rows = append(rows, []string{n.Domain, string(n.State), strings.Join(addrs, ","), n.Reason, n.ID.String()})
+				state, score := string(n.State), ""
+				if n.Isolated != nil {
+					state = "isolated"
+				}
+				if s := n.Score; s != nil {
+					score = fmt.Sprintf("%d of %d", s.Points, care.Isolate)
+				}
+				rows = append(rows, []string{n.Domain, state, strings.Join(addrs, ","), score, n.Reason, n.ID.String()})
 			}
-			return table(cmd.OutOrStdout(), append([][]string{[]string{"DOMAIN", "STATE", "ADDRESSES", "REASON", "ID"}}, rows...))
+			return table(cmd.OutOrStdout(), append([][]string{[]string{"DOMAIN", "STATE", "ADDRESSES", "POINTS", "REASON", "ID"}}, rows...))
 		})
 	}}
 	judge := func(verb, short string) *cobra.Command {
@@ -105,7 +113,9 @@ func newOperatorSuperNodeCmd() *cobra.Command {
 		},
 	}
 	return group("supernode", "Super-nodes", list, judge("approve", "Admit a candidate that waits or was barred"),
-		judge("bar", "Take a super-node off the map until it is approved"), policy)
+		judge("bar", "Take a super-node off the map until it is approved"),
+		judge("isolate", "Have readers pass a super-node by; it stays under observation"),
+		judge("release", "End an isolation"), policy)
 }
 
 func newOperatorAuditCmd() *cobra.Command {

@@ -39,6 +39,20 @@ func (x *Index) Get(t protocol.Table, owner protocol.ID, now time.Time) (Ref, bo
 	return e.ref(), true
 }
 
+// Held finds a record, expired or not, if it is still of this version.
+func (x *Index) Held(t protocol.Table, h dht.Held) (Ref, bool) {
+	if t >= protocol.TableEnd {
+		return Ref{}, false
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	e := x.tables[t].entries[h.Owner]
+	if e == nil || e.version != h.Version {
+		return Ref{}, false
+	}
+	return e.ref(), true
+}
+
 // Fill puts bytes that were read from disk back into memory, if they are still those of the version held.
 func (x *Index) Fill(r Ref, raw []byte) {
 	x.mu.Lock()

@@ -135,6 +135,33 @@ func (s *Store) Expire(ctx context.Context, now time.Time) (int, error) {
 	return len(due), nil
 }
 
+// Discard implements dht.Store.
+func (s *Store) Discard(ctx context.Context, t protocol.Table, records []dht.Held) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, dht.ErrClosed
+	}
+	n := 0
+	for _, h := range records {
+		r, ok := s.index.Held(t, h)
+		if !ok {
+			continue
+		}
+		m := mark{version: h.Version.Before()}
+		if t == protocol.TableNodeInfo {
+			m.until = r.Expires.Add(dht.MarkKeep)
+		}
+		s.marks[name{t, h.Owner}] = m
+		s.index.Remove(t, h.Owner, h.Version)
+		n++
+	}
+	return n, nil
+}
+
 // NextSequence implements dht.Store.
 func (s *Store) NextSequence(ctx context.Context, t protocol.Table, owner protocol.ID, floor uint64) (uint64, error) {
 	if err := ctx.Err(); err != nil {

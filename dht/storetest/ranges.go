@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -83,6 +84,40 @@ func digests(t *testing.T, w *World, s Opened) {
 	if d := whole(); d.Count != 0 || d.Sum != [16]byte{} {
 		t.Errorf("emptied: %+v", d)
 	}
+}
+
+// discard: what goes may come back as it was, and nothing older may.
+func discard(t *testing.T, w *World, s Opened) {
+	n := w.Node(7, "a")
+	held := func(raw []byte) []dht.Held {
+		r := Parse(t, raw)
+		return []dht.Held{{Owner: r.Owner, Version: dht.VersionOf(r)}}
+	}
+	older, raw, newer := w.Info(n, 4, Start, Key("x")), w.Info(n, 5, Start, Key("l")), w.Info(n, 6, Start)
+	put(t, s, raw, w.Device(7, "printer", 3))
+	if c, err := s.Discard(t.Context(), protocol.TableNodeInfo, held(newer)); c != 0 || err != nil {
+		t.Errorf("discarded %d of another version: %v", c, err)
+	}
+	if c, err := s.Discard(t.Context(), protocol.TableNodeInfo, held(raw)); c != 1 || err != nil {
+		t.Fatalf("discarded %d: %v", c, err)
+	}
+	for range 2 {
+		if _, err := s.Get(protocol.TableNodeInfo, n.ID, Start); !errors.Is(err, dht.ErrNotFound) {
+			t.Errorf("still there: %v", err)
+		}
+		if d := s.Digest(protocol.TableNodeInfo, 0, math.MaxUint64); d.Count != 0 {
+			t.Errorf("digest still counts %d", d.Count)
+		}
+		want(t, s, older, dht.Superseded)
+		s = s.Reopen()
+	}
+	want(t, s, raw, dht.Stored)
+	want(t, s, newer, dht.Stored)
+	if c, err := s.Discard(t.Context(), protocol.TableEndDevice, held(w.Device(7, "printer", 3))); c != 1 || err != nil {
+		t.Fatalf("device: %d %v", c, err)
+	}
+	want(t, s, w.Device(7, "printer", 2), dht.Superseded)
+	want(t, s, w.Device(7, "printer", 3), dht.Stored)
 }
 
 // model drives the store with random operations and compares it with the plainest possible one.

@@ -154,12 +154,29 @@ func (w *World) Revocation(owner protocol.ID, number uint64, kind protocol.Revoc
 		protocol.RevocationValue{Number: number, Kind: kind})
 }
 
+// Place is one entry of a map to be signed.
+type Place struct {
+	Node        *Node
+	Range, Fill partition.Range
+}
+
 // Map signs a map of these nodes over the whole range, with their SuperNode records. The nodes' addresses are 192.0.2.0+i.
 func (w *World) Map(epoch uint64, nodes ...*Node) (*partition.Map, [][]byte, []byte) {
 	w.T.Helper()
+	var places []Place
+	for _, n := range nodes {
+		places = append(places, Place{n, partition.Whole(), partition.None()})
+	}
+	return w.Layout(epoch, places...)
+}
+
+// Layout signs a map like Map, of given ranges.
+func (w *World) Layout(epoch uint64, places ...Place) (*partition.Map, [][]byte, []byte) {
+	w.T.Helper()
 	var recs [][]byte
-	for i, n := range nodes {
-		p := partition.Placement{Range: partition.Whole(), Candidate: partition.Candidate{
+	for i, l := range places {
+		n := l.Node
+		p := partition.Placement{Range: l.Range, Fill: l.Fill, Candidate: partition.Candidate{
 			ID: n.ID, Signing: n.Keys.Signing.Public(), Sealing: n.Keys.Sealing.Public(),
 			Addresses: []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 7700)},
 		}}

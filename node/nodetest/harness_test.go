@@ -57,10 +57,21 @@ type mesh struct {
 	set    func(*config.Config)
 }
 
-// newMesh makes an operator with these domains and runs it.
+// newMesh makes an operator with these domains and runs it. They are the operator's own: no customer's limit keeps their
+// super-nodes off the map.
 func newMesh(t testing.TB, domains ...string) *mesh {
 	t.Helper()
 	return newMeshAs(t, func(*mesh) {}, domains...)
+}
+
+// newCustomers is newMesh for domains of customers.
+func newCustomers(t testing.TB, domains ...string) *mesh {
+	t.Helper()
+	m := newMesh(t, domains...)
+	for _, d := range domains {
+		must[operator.DomainView](t)(m.op.SetOwnDomain(t.Context(), admin, d, false))
+	}
+	return m
 }
 
 // newMeshAs makes one whose operator is set up otherwise.
@@ -76,6 +87,7 @@ func newMeshAs(t testing.TB, set func(*mesh), domains ...string) *mesh {
 	t.Cleanup(m.stop)
 	for _, d := range domains {
 		must[operator.DomainView](t)(m.op.AddDomain(t.Context(), admin, d))
+		must[operator.DomainView](t)(m.op.SetOwnDomain(t.Context(), admin, d, true))
 	}
 	return m
 }

@@ -250,6 +250,15 @@ func nodeRoutes(op *operator.Operator) []adminRoute {
 		{http.MethodPost, "/admin/v1/supernodes/{node}/bar", func(_ http.ResponseWriter, r *http.Request, by operator.Actor) (any, error) {
 			return done{true}, op.BarSuperNode(r.Context(), by, r.PathValue("node"))
 		}},
+		{http.MethodPost, "/admin/v1/supernodes/{node}/isolate", func(_ http.ResponseWriter, r *http.Request, by operator.Actor) (any, error) {
+			return done{true}, op.IsolateSuperNode(r.Context(), by, r.PathValue("node"))
+		}},
+		{http.MethodPost, "/admin/v1/supernodes/{node}/release", func(_ http.ResponseWriter, r *http.Request, by operator.Actor) (any, error) {
+			return done{true}, op.ReleaseSuperNode(r.Context(), by, r.PathValue("node"))
+		}},
+		{http.MethodGet, "/admin/v1/partitions", func(_ http.ResponseWriter, r *http.Request, by operator.Actor) (any, error) {
+			return op.Partitions(r.Context(), by)
+		}},
 		{http.MethodGet, "/admin/v1/policy", func(_ http.ResponseWriter, r *http.Request, _ operator.Actor) (any, error) {
 			p, err := op.Policy(r.Context())
 			return policy{p}, err

@@ -98,6 +98,14 @@ type SuperNode struct {
 	Reason    string
 	Submitted time.Time
 	Answered  time.Time
+	Isolated  time.Time // since when it is passed by; zero: it is not
+}
+
+// Load is what a domain has.
+type Load struct {
+	Domain  protocol.Domain
+	Nodes   uint64
+	Devices uint64
 }
 
 // Record is the newest signed record of a table and owner.

@@ -7,11 +7,11 @@ import (
 	"culvert/protocol"
 )
 
-const superNodeColumns = "SELECT id, signing, sealing, addresses, capacity, state, approved, reason, submitted, answered FROM supernodes"
+const superNodeColumns = "SELECT id, signing, sealing, addresses, capacity, state, approved, reason, submitted, answered, isolated FROM supernodes"
 
 func scanSuperNode(s scanner) (n registry.SuperNode, err error) {
 	err = s.Scan(fixed(n.ID[:]), fixed(n.Signing[:]), fixed(n.Sealing[:]), list[netip.AddrPort]{&n.Addresses}, &n.Capacity, &n.State,
-		&n.Approved, &n.Reason, stamp{&n.Submitted}, stamp{&n.Answered})
+		&n.Approved, &n.Reason, stamp{&n.Submitted}, stamp{&n.Answered}, stamp{&n.Isolated})
 	return n, err
 }
 
@@ -31,10 +31,19 @@ func (t *Tx) PutSuperNode(n registry.SuperNode) error {
 	if err != nil {
 		return err
 	}
-	return t.exec(`INSERT INTO supernodes (id, signing, sealing, addresses, capacity, state, approved, reason, submitted, answered)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET sealing = excluded.sealing, addresses = excluded.addresses,
+	return t.exec(`INSERT INTO supernodes (id, signing, sealing, addresses, capacity, state, approved, reason, submitted, answered, isolated)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET sealing = excluded.sealing, addresses = excluded.addresses,
 capacity = excluded.capacity, state = excluded.state, approved = excluded.approved, reason = excluded.reason,
-submitted = excluded.submitted, answered = excluded.answered`,
+submitted = excluded.submitted, answered = excluded.answered, isolated = excluded.isolated`,
 		n.ID[:], n.Signing[:], n.Sealing[:], addresses, int64(min(n.Capacity, 1<<62)), string(n.State), n.Approved, n.Reason,
-		millis(n.Submitted), millis(n.Answered))
+		millis(n.Submitted), millis(n.Answered), millis(n.Isolated))
+}
+
+// Loads is how many enrolled nodes and registered devices each domain has, in order of domain.
+func (t *Tx) Loads() ([]registry.Load, error) {
+	return all(t, func(s scanner) (l registry.Load, err error) {
+		err = s.Scan(&l.Domain, &l.Nodes, &l.Devices)
+		return l, err
+	}, `SELECT number, (SELECT count(*) FROM nodes WHERE domain = number AND revoked = 0),
+(SELECT count(*) FROM devices WHERE domain = number AND removed = 0) FROM domains ORDER BY number`)
 }

@@ -1,0 +1,115 @@
+package dht
+
+import (
+	"context"
+	"time"
+
+	"culvert/partition"
+	"culvert/protocol"
+)
+
+// RefreshMap asks for a newer map, and for the operator chain where the map cannot be proved with the one held. Callers who
+// wait at the same time share one answer, but nobody is given that of a question older than his own: he may ask because he
+// has just heard of a newer map.
+func (c *Client) RefreshMap(ctx context.Context) (*partition.Map, error) {
+	ctx, leave, err := c.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	before := c.asked.Load()
+	c.refreshMu.Lock()
+	defer c.refreshMu.Unlock()
+	if c.answered > before {
+		return c.Map(), nil
+	}
+	return c.refreshLocked(ctx, readQuorum)
+}
+
+const (
+	refreshShared = time.Second
+	// widely is how many are asked for the map when nobody answers by the one held: two may lag as well.
+	widely = 4
+)
+
+// refresh is for lookups and stores that nobody answers: those that fail together share what was learned a moment ago.
+func (c *Client) refresh(ctx context.Context) (*partition.Map, error) {
+	c.refreshMu.Lock()
+	defer c.refreshMu.Unlock()
+	if now := c.cfg.Now(); now.Sub(c.refreshed) < refreshShared && now.Sub(c.refreshed) >= 0 && c.Map() != nil {
+		return c.Map(), nil
+	}
+	return c.refreshLocked(ctx, widely)
+}
+
+func (c *Client) refreshLocked(ctx context.Context, quorum int) (*partition.Map, error) {
+	number := c.asked.Add(1)
+	err := c.refreshOnce(ctx, quorum)
+	if err != nil {
+		cfg := c.lookupConfig(Target{Kind: FindOperators})
+		cfg.NoRefresh = true
+		if _, oerr := c.run(ctx, cfg); oerr == nil {
+			err = c.refreshOnce(ctx, quorum)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.answered, c.refreshed = number, c.cfg.Now()
+	return c.Map(), nil
+}
+
+func (c *Client) refreshOnce(ctx context.Context, quorum int) error {
+	cfg := c.mapConfig()
+	cfg.Quorum = quorum
+	return c.takeMap(ctx, cfg)
+}
+
+// refreshFrom has one member show the map of the epoch that it has named.
+func (c *Client) refreshFrom(ctx context.Context, p protocol.Peer, epoch uint64) error {
+	c.refreshMu.Lock()
+	defer c.refreshMu.Unlock()
+	if epochOf(c.Map()) >= epoch {
+		return nil
+	}
+	cfg := c.mapConfig()
+	cfg.Members, cfg.Operators = []partition.Member{{Peer: p, Domain: p.ID.Domain(), Range: partition.Whole()}}, nil
+	return c.takeMap(ctx, cfg)
+}
+
+func (c *Client) mapConfig() LookupConfig {
+	m := c.Map()
+	cfg := c.lookupConfig(Target{Kind: FindMap, Since: epochOf(m)})
+	cfg.NoRefresh, cfg.Map = true, m
+	return cfg
+}
+
+// takeMap asks for what has changed, and for the whole map where nobody can tell all that has: who joined a moment ago
+// knows nothing of those who left before.
+func (c *Client) takeMap(ctx context.Context, cfg LookupConfig) error {
+	err := c.askMap(ctx, cfg)
+	if err != nil && cfg.Map != nil && ctx.Err() == nil {
+		cfg.Map, cfg.Target.Since, cfg.Rand = nil, 0, c.seed()
+		err = c.askMap(ctx, cfg)
+	}
+	return err
+}
+
+func (c *Client) askMap(ctx context.Context, cfg LookupConfig) error {
+	l, err := c.run(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if m := l.Map(); m != nil {
+		c.SetMap(m)
+	}
+	_, err = l.Result()
+	return err
+}
+
+func epochOf(m *partition.Map) uint64 {
+	if m == nil {
+		return 0
+	}
+	return m.Epoch()
+}

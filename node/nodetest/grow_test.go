@@ -1,0 +1,267 @@
+package nodetest
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"culvert/dht"
+	"culvert/operator"
+	"culvert/protocol"
+)
+
+var (
+	growTo      = flag.Int("grow", 7, "to how many super-nodes TestGrowAndShrink grows")
+	growLookups = flag.Int("lookups", 400, "lookups a second of TestGrowAndShrink")
+	growStores  = flag.Int("stores", 40, "stores a second of TestGrowAndShrink")
+	growKill    = flag.Bool("growkill", false, "shrink by kill -9, which the operator has to find out")
+)
+
+const (
+	growWriters = 10 // of each domain
+	shrinkTo    = 2
+)
+
+// From the operator alone to many super-nodes, each a process of another customer, and back to two, under lookups and stores:
+// ranges split and merge, no lookup fails, nothing that was acknowledged is lost, and at the end all hold the same.
+func TestGrowAndShrink(t *testing.T) {
+	g := newGrowth(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	g.load(ctx, &wg)
+	most := 1
+	for i := range *growTo {
+		g.supers = append(g.supers, g.m.superProcess(fmt.Sprint("super-", i), g.domains[i]))
+		most = max(most, len(g.partitions().Ranges))
+	}
+	g.settled("grown")
+	p := g.partitions()
+	most = max(most, len(p.Ranges))
+	t.Logf("grown to %d super-nodes in %d ranges at epoch %d", len(g.supers), len(p.Ranges), p.Epoch)
+	if want := *growTo / 6 * 2; len(p.Ranges) < want {
+		t.Errorf("%d ranges, want %d", len(p.Ranges), want)
+	}
+	for _, r := range p.Ranges {
+		for _, m := range r.Members {
+			if m.Domain == "operator" {
+				t.Error("the operator still serves a range")
+			}
+		}
+	}
+	g.shrink()
+	p = g.settled("shrunk")
+	if len(p.Ranges) != 1 || len(g.supers) != shrinkTo {
+		t.Errorf("%d ranges for %d super-nodes", len(p.Ranges), len(g.supers))
+	}
+	cancel()
+	wg.Wait()
+	g.judge(most)
+}
+
+type growth struct {
+	t       *testing.T
+	m       *mesh
+	crowd   *crowd
+	domains []string
+	supers  []*process
+	writers []*announcer
+
+	lookups, stores, failed, stale atomic.Int64
+	slowest                        atomic.Int64
+}
+
+// announcer is one node that stores what it is asked for.
+type announcer struct {
+	*probe
+	client *dht.Client
+	mu     sync.Mutex // one store at a time
+	tried  uint64
+	acked  atomic.Uint64
+	at     atomic.Int64 // when, unix ms
+}
+
+func newGrowth(t *testing.T) *growth {
+	t.Helper()
+	g := &growth{t: t}
+	for i := range max(*growTo, 1) {
+		g.domains = append(g.domains, fmt.Sprint("customer-", i))
+	}
+	g.m = newCustomers(t, g.domains...)
+	g.crowd = newCrowd(t)
+	for _, d := range g.domains {
+		token := g.m.token(d, growWriters)
+		for range growWriters {
+			a := &announcer{probe: g.m.probeBy(token, true)}
+			a.client = dht.NewClient(dht.ClientConfig{
+				Caller: g.crowd.as(t, a.probe), Self: a.id, Trust: a.trust, RootKey: g.m.op.RootKey(), Seed: [2]uint64{rand.Uint64(), rand.Uint64()},
+			})
+			t.Cleanup(func() { a.client.Close() })
+			g.writers = append(g.writers, a)
+		}
+	}
+	return g
+}
+
+// load starts stores and lookups at their rates, each in a goroutine of its own.
+func (g *growth) load(ctx context.Context, wg *sync.WaitGroup) {
+	for _, a := range g.writers {
+		g.store(ctx, a)
+	}
+	paced := func(perSecond int, f func()) {
+		wg.Go(func() {
+			var all sync.WaitGroup
+			defer all.Wait()
+			t := time.NewTicker(10 * time.Millisecond)
+			defer t.Stop()
+			began, done := time.Now(), 0
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-t.C:
+				}
+				for due := int(time.Since(began).Seconds() * float64(perSecond)); done < due; done++ {
+					all.Go(f)
+				}
+			}
+		})
+	}
+	paced(*growStores, func() { g.store(ctx, g.writers[rand.IntN(len(g.writers))]) })
+	paced(*growLookups, func() { g.lookup(ctx) })
+	wg.Go(func() { // every node asks for the map once a minute
+		for ctx.Err() == nil {
+			for _, a := range g.writers {
+				pause(ctx, time.Minute/time.Duration(len(g.writers)))
+				_, _ = a.client.RefreshMap(ctx) // an old map is what lookups have to live with
+			}
+		}
+	})
+}
+
+func (g *growth) store(ctx context.Context, a *announcer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tried++
+	seq := a.tried
+	raw, err := a.info(seq, protocol.NodeInfoValue{Name: "writer", Version: fmt.Sprint(seq)})
+	if err == nil {
+		err = a.client.Store(ctx, raw)
+	}
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		g.failed.Add(1)
+		g.t.Errorf("store %d of %s: %v", seq, a.id.Short(), err)
+	default:
+		a.acked.Store(seq)
+		a.at.Store(time.Now().UnixMilli())
+		g.stores.Add(1)
+	}
+}
+
+// lookup asks for where a node of the same domain is.
+func (g *growth) lookup(ctx context.Context) {
+	i := rand.IntN(len(g.writers))
+	reader, of := g.writers[i], g.writers[i/growWriters*growWriters+rand.IntN(growWriters)]
+	want := of.acked.Load()
+	began := time.Now()
+	rs, err := reader.client.Lookup(ctx, dht.Target{Kind: dht.FindNodeInfo, Key: of.id})
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil:
+		g.failed.Add(1)
+		g.t.Errorf("lookup of %s: %v", of.id.Short(), err)
+	case rs[0].Sequence < want: // in a range of more than R it may take a repair interval
+		g.stale.Add(1)
+	}
+	g.lookups.Add(1)
+	for took := int64(time.Since(began)); ; {
+		if old := g.slowest.Load(); took <= old || g.slowest.CompareAndSwap(old, took) {
+			return
+		}
+	}
+}
+
+func (g *growth) partitions() operator.PartitionsView {
+	g.t.Helper()
+	return must[operator.PartitionsView](g.t)(g.m.op.Partitions(g.t.Context(), admin))
+}
+
+// settled waits until nothing moves.
+func (g *growth) settled(what string) (p operator.PartitionsView) {
+	g.t.Helper()
+	quiet := 0
+	within(g.t, 5*time.Minute, what, func() bool {
+		p = g.partitions()
+		if quiet++; len(p.Moving) > 0 {
+			quiet = 0
+		}
+		return quiet > 3
+	})
+	return p
+}
+
+// shrink takes one super-node of a range at a time.
+func (g *growth) shrink() {
+	for len(g.supers) > shrinkTo {
+		p := g.supers[0]
+		g.supers = g.supers[1:]
+		id := p.id("")
+		if *growKill {
+			p.kill()
+		} else {
+			noError(g.t, g.m.op.BarSuperNode(g.t.Context(), admin, id.String()))
+		}
+		within(g.t, 6*time.Minute, p.name+" is off the map", func() bool {
+			return !slices.ContainsFunc(g.partitions().Ranges, func(r operator.RangeView) bool {
+				return slices.ContainsFunc(r.Members, func(m operator.MemberView) bool { return m.ID == id })
+			})
+		})
+		g.settled("without " + p.name)
+		p.kill()
+	}
+}
+
+// judge looks for everything that was acknowledged, and at the digests.
+func (g *growth) judge(most int) {
+	t := g.t
+	lost := 0
+	for _, a := range g.writers {
+		rs, err := a.client.Lookup(t.Context(), dht.Target{Kind: dht.FindNodeInfo, Key: a.id})
+		if err != nil && !errors.Is(err, dht.ErrNotFound) {
+			t.Error(err)
+			continue
+		}
+		if len(rs) == 0 || rs[0].Sequence < a.acked.Load() {
+			lost++
+			t.Errorf("version %d of %s was acknowledged and is not found", a.acked.Load(), a.id.Short())
+		}
+	}
+	within(t, 3*time.Minute, "all members hold the same", func() bool {
+		return !slices.ContainsFunc(g.partitions().Ranges, func(r operator.RangeView) bool { return r.Equal == nil || !*r.Equal })
+	})
+	t.Logf("%d lookups (%d failed, %d older than acknowledged, slowest %v), %d stores of %d nodes, %d lost; %d ranges at most, epoch %d",
+		g.lookups.Load(), g.failed.Load(), g.stale.Load(), time.Duration(g.slowest.Load()).Round(time.Millisecond), g.stores.Load(), len(g.writers), lost,
+		most, g.partitions().Epoch)
+	if g.lookups.Load() == 0 || g.stores.Load() == 0 {
+		t.Error("the test did little")
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

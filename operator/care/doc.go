@@ -1,0 +1,28 @@
+// Package care judges super-nodes for the operator: who is gone (Watch) and who does not serve what it should (Audit). Both are
+// step machines: they take the time and what was seen as arguments, and say what to ask and whom to take off.
+//
+// # Silence
+//
+// The operator asks every super-node for a sign of life each round, and those that answer tell whom they have lost themselves.
+// A super-node that misses [MissLimit] rounds is gone if half of those who share its range and answered say so too, or if
+// nobody of them has answered. Where they go on hearing from it, the operator's own way to it is the likelier fault, and it
+// stays until [MissAlone] rounds are missed. Nobody is taken off by others' word while the operator hears from it. When more than
+// half of several super-nodes fall silent in one round, the operator's own network is the likelier fault and all need twice
+// as many misses.
+//
+// # Withholding
+//
+// Spies, nodes with certificates of the domains that a super-node serves, ask for records of which the operator knows the
+// truth. What a record's absence proves depends on whose word there is for it:
+//
+//	ask        the record is missing, or older than it was [Settled] ago        a miss: [pointsMiss] if the operator signed it
+//	hand over  the spy stores the record there; the super-node acknowledges
+//	ask again  missing or older still                                           proof by the operator's own eyes: [pointsProof]
+//	           an answer that was signed by nobody who may                       as above
+//
+// [Isolate] points within [Window] isolate. A record that another super-node showed, such as a node's announcement, counts only
+// by what follows the handing over: so no third party's word can cost an honest super-node a point. One that answers signs
+// of life but leaves most questions unanswered is isolated for that, unless most others seem to do the same.
+//
+// An isolated super-node stays on the map with its range; readers pass it by, spies go on asking. A person releases it.
+package care

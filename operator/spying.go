@@ -1,0 +1,175 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"culvert/operator/care"
+	"culvert/operator/sqlite"
+	"culvert/partition"
+	"culvert/protocol"
+)
+
+// askAs asks in the name of a spy of the record's domain, a few times: a lost datagram is nobody's fault.
+func (a *auditor) askAs(ctx context.Context, mesh Mesh, d protocol.Domain, to protocol.Peer, p protocol.Payload) (*protocol.Verified, error) {
+	s, err := a.spies.get(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	for range spyTries {
+		var v *protocol.Verified
+		cctx, cancel := context.WithTimeout(ctx, spyTimeout)
+		v, err = mesh.AskAs(cctx, s.keys, s.record, to, p)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return v, err
+		}
+	}
+	return nil, err
+}
+
+// askFor asks for r and judges the answer.
+func (a *auditor) askFor(ctx context.Context, mesh Mesh, mem partition.Member, r *protocol.Record) care.Verdict {
+	got, v := a.fetch(ctx, mesh, mem, r.Table, r.Owner)
+	switch {
+	case v != care.Sound:
+		return v
+	case got == nil:
+		return care.Missing
+	case r.Supersedes(got):
+		return care.Stale
+	}
+	return care.Sound
+}
+
+// fetch asks for one record; nil is what the super-node says that it does not have.
+func (a *auditor) fetch(ctx context.Context, mesh Mesh, mem partition.Member, t protocol.Table, owner protocol.ID) (*protocol.Record, care.Verdict) {
+	var p protocol.Payload = protocol.GetNode{ID: owner}
+	switch t {
+	case protocol.TableEndDevice:
+		p = protocol.GetEndDevices{Key: owner}
+	case protocol.TableNodeInfo:
+		p = protocol.GetNodeInfo{ID: owner}
+	}
+	v, err := a.askAs(ctx, mesh, owner.Domain(), mem.Peer, p)
+	if err != nil {
+		return nil, care.Unanswered
+	}
+	if v.Command == protocol.CmdBusy || v.Command == protocol.CmdWrongRange { // its map may be of a moment ago
+		return nil, care.Busy
+	}
+	if v.Command != p.Command()+1 {
+		return nil, care.Unsound
+	}
+	var raw []byte
+	if t == protocol.TableNode {
+		n, err := protocol.ParseNode(v.Payload)
+		if err != nil {
+			return nil, care.Unsound
+		}
+		raw = n.Record
+	} else {
+		l, err := protocol.ParseRecordList(v.Payload)
+		if err != nil {
+			return nil, care.Unsound
+		}
+		if len(l.Records) > 0 {
+			raw = l.Records[0]
+		}
+	}
+	if len(raw) == 0 {
+		return nil, care.Sound
+	}
+	r, err := protocol.ParseRecord(raw)
+	if err != nil || r.Table != t || r.Owner != owner || a.proves(ctx, r) != nil {
+		return nil, care.Unsound
+	}
+	return r, care.Sound
+}
+
+// proves reports whether r was signed by who may write it.
+func (a *auditor) proves(ctx context.Context, r *protocol.Record) error {
+	now := a.o.now()
+	switch r.Table {
+	case protocol.TableNode:
+		if r.Tombstone {
+			return a.o.trust.CheckStatic(r, now)
+		}
+		_, err := a.o.trust.CheckNode(r.Raw(), now)
+		return err
+	case protocol.TableNodeInfo:
+		var cert *protocol.Record
+		err := a.o.db.View(ctx, func(tx *sqlite.Tx) (err error) {
+			var found bool
+			if cert, found, err = a.o.current(tx, protocol.TableNode, r.Owner); err == nil && !found {
+				err = sqlite.ErrNotFound
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		n, err := a.o.trust.CheckNode(cert.Raw(), now)
+		if err != nil {
+			return err
+		}
+		return protocol.CheckOwned(r, n, now)
+	}
+	return a.o.trust.CheckStatic(r, now)
+}
+
+// compare asks two that share a range where a node of the domain is. ok is false where that says nothing about mem.
+func (a *auditor) compare(ctx context.Context, mesh Mesh, pmap *partition.Map, mem partition.Member, d protocol.Domain) (s care.Subject, v care.Verdict, ok bool) {
+	now := a.o.now()
+	var owner protocol.ID
+	err := a.o.db.View(ctx, func(tx *sqlite.Tx) error {
+		ns, err := tx.Nodes(d, protocol.NewID(d, randomHash()), 1)
+		if err == nil && len(ns) > 0 && ns[0].Revoked.IsZero() && now.Before(ns[0].Expires) {
+			owner = ns[0].ID
+		}
+		return err
+	})
+	if err != nil || owner.IsZero() || !mem.Range.ContainsKey(owner) {
+		return s, 0, false
+	}
+	others := slices.DeleteFunc(slices.Clone(pmap.Serving(owner)), func(m partition.Member) bool {
+		return m.Peer.ID == mem.Peer.ID || m.Peer.ID == a.o.id
+	})
+	if len(others) == 0 {
+		return s, 0, false
+	}
+	other, v := a.fetch(ctx, mesh, others[rand.IntN(len(others))], protocol.TableNodeInfo, owner)
+	if v != care.Sound || other == nil || now.Sub(other.Issued) < care.Settled || other.Tombstone {
+		return s, 0, false
+	}
+	s = care.Subject{Name: fmt.Sprintf("%s %s", other.Table, owner.Short()), Record: other.Raw()}
+	return s, a.askFor(ctx, mesh, mem, other), true
+}
+
+// handOver stores a record there as any node of the domain might.
+func (a *auditor) handOver(ctx context.Context, mesh Mesh, mem partition.Member, raw []byte) care.Verdict {
+	r, err := protocol.ParseRecord(raw)
+	if err != nil || r.Expired(a.o.now()) {
+		return care.Busy
+	}
+	v, err := a.askAs(ctx, mesh, r.Owner.Domain(), mem.Peer, protocol.Put{Key: r.Owner, Record: raw})
+	if err != nil {
+		return care.Unanswered
+	}
+	if v.Command != protocol.CmdStored {
+		return care.Busy
+	}
+	st, err := protocol.ParseStored(v.Payload)
+	if err != nil {
+		return care.Unsound
+	}
+	switch st.Status {
+	case protocol.StatusOK, protocol.StatusSuperseded:
+		return care.Sound
+	case protocol.StatusInternal, protocol.StatusLimit, protocol.StatusQuota, protocol.StatusExpired, protocol.StatusRevoked:
+		return care.Busy
+	}
+	return care.Refused
+}
