@@ -39,7 +39,8 @@ func TestGrowAndShrink(t *testing.T) {
 	g.load(ctx, &wg)
 	most := 1
 	for i := range *growTo {
-		g.supers = append(g.supers, g.m.superProcess(fmt.Sprint("super-", i), g.domains[i]))
+		p := g.m.superProcess(fmt.Sprint("super-", i), g.domains[i])
+		g.supers, g.ids[p] = append(g.supers, p), p.id("")
 		most = max(most, len(g.partitions().Ranges))
 	}
 	g.settled("grown")
@@ -72,6 +73,7 @@ type growth struct {
 	crowd   *crowd
 	domains []string
 	supers  []*process
+	ids     map[*process]protocol.ID
 	writers []*announcer
 
 	lookups, stores, failed, stale atomic.Int64
@@ -90,7 +92,7 @@ type announcer struct {
 
 func newGrowth(t *testing.T) *growth {
 	t.Helper()
-	g := &growth{t: t}
+	g := &growth{t: t, ids: make(map[*process]protocol.ID)}
 	for i := range max(*growTo, 1) {
 		g.domains = append(g.domains, fmt.Sprint("customer-", i))
 	}
@@ -210,24 +212,42 @@ func (g *growth) settled(what string) (p operator.PartitionsView) {
 	return p
 }
 
-// shrink takes one super-node of a range at a time.
+// shrink takes one super-node of each range away at a time, until there are so few.
 func (g *growth) shrink() {
 	for len(g.supers) > shrinkTo {
-		p := g.supers[0]
-		g.supers = g.supers[1:]
-		id := p.id("")
-		if *growKill {
-			p.kill()
-		} else {
-			noError(g.t, g.m.op.BarSuperNode(g.t.Context(), admin, id.String()))
+		var out []*process
+		taken := make(map[protocol.ID]bool)
+		for _, r := range g.partitions().Ranges {
+			if len(g.supers)-len(out) == shrinkTo {
+				break
+			}
+			for _, p := range g.supers {
+				id := g.ids[p]
+				if !taken[id] && slices.ContainsFunc(r.Members, func(m operator.MemberView) bool { return m.ID == id }) {
+					taken[id] = true
+					out = append(out, p)
+					break
+				}
+			}
 		}
-		within(g.t, 6*time.Minute, p.name+" is off the map", func() bool {
+		for _, p := range out {
+			g.supers = slices.DeleteFunc(g.supers, func(o *process) bool { return o == p })
+			if *growKill {
+				p.kill()
+			} else {
+				noError(g.t, g.m.op.BarSuperNode(g.t.Context(), admin, g.ids[p].String()))
+			}
+		}
+		within(g.t, 10*time.Minute, fmt.Sprint(len(out), " super-nodes are off the map"), func() bool {
 			return !slices.ContainsFunc(g.partitions().Ranges, func(r operator.RangeView) bool {
-				return slices.ContainsFunc(r.Members, func(m operator.MemberView) bool { return m.ID == id })
+				return slices.ContainsFunc(r.Members, func(m operator.MemberView) bool { return taken[m.ID] })
 			})
 		})
-		g.settled("without " + p.name)
-		p.kill()
+		g.settled(fmt.Sprint("with ", len(g.supers), " left"))
+		for _, p := range out {
+			p.kill()
+		}
+		g.t.Logf("%d super-nodes are left, in %d ranges", len(g.supers), len(g.partitions().Ranges))
 	}
 }
 
