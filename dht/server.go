@@ -180,8 +180,8 @@ func (s *Server) Revoked(id protocol.ID) bool { return s.banned.Has(id) }
 func (s *Server) RevokedSet() *Revoked { return s.banned }
 
 func (s *Server) isOperator(id protocol.ID) bool {
-	_, ok := s.cfg.Trust.Operator(id)
-	return ok
+	o, ok := s.cfg.Trust.Operator(id)
+	return ok && o.Retired.IsZero()
 }
 
 // replicates reports whether id may see records of every domain, and pass them on: operators and members of the map, and for a

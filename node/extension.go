@@ -8,7 +8,6 @@ import (
 	"iter"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -37,11 +36,7 @@ type Extension struct {
 // plugIn makes the extension this process's serving identity: the operator serves the whole key space.
 func (n *Node) plugIn(x *Extension) error {
 	s := n.meshOf(x.Trust.Root())
-	b := enrol.Bundle{RootKey: enrol.Bytes32(x.RootKey)}
-	for _, o := range x.Trust.Operators() {
-		b.Operators = append(b.Operators, o.Record)
-	}
-	slices.Reverse(b.Operators)
+	b := enrol.Bundle{RootKey: enrol.Bytes32(x.RootKey), Operators: x.Trust.Chain()}
 	if err := s.learn(&b, n.now()); err != nil {
 		return err
 	}
