@@ -187,8 +187,8 @@ func (s *Server) isOperator(id protocol.ID) bool {
 // replicates reports whether id may see records of every domain, and pass them on: operators and members of the map, and for a
 // while those who have left it, whose last stores are on their way.
 func (s *Server) replicates(id protocol.ID) bool {
-	if s.isOperator(id) {
-		return true
+	if id.Domain() == protocol.OperatorDomain { // once retired it is shown nothing, whatever map it was on
+		return s.isOperator(id)
 	}
 	m := s.Map()
 	if m == nil {

@@ -217,7 +217,9 @@ func (t *Trust) Operator(id ID) (*Operator, bool) {
 }
 
 // CheckStatic verifies a record that only an operator writes: Node, SuperNode, EndDevice, Revocation, MapHead.
-func (t *Trust) CheckStatic(r *Record, now time.Time) error {
+func (t *Trust) CheckStatic(r *Record, now time.Time) error { return t.checkStatic(r, now, false) }
+
+func (t *Trust) checkStatic(r *Record, now time.Time, own bool) error {
 	o, ok := t.Operator(r.Signer)
 	if !ok || now.After(o.Expires) {
 		if !ok && r.Signer.Domain() == OperatorDomain {
@@ -228,7 +230,7 @@ func (t *Trust) CheckStatic(r *Record, now time.Time) error {
 		}
 		return ErrUntrusted
 	}
-	if !o.Retired.IsZero() && r.Issued.After(o.Retired) {
+	if !own && !o.Retired.IsZero() && r.Issued.After(o.Retired) {
 		return fmt.Errorf("%w: it was retired before", ErrUntrusted)
 	}
 	// Who was replaced at a higher epoch must not outrank its successor's records.
@@ -246,6 +248,16 @@ func (t *Trust) CheckStatic(r *Record, now time.Time) error {
 
 // CheckNode verifies a Node record and returns the certified node.
 func (t *Trust) CheckNode(raw []byte, now time.Time) (*CertifiedNode, error) {
+	return t.checkNode(raw, now, false)
+}
+
+// RecallNode is CheckNode for a node's own certificate as it kept it: though others refuse it since its signer was retired, it
+// says who this node is, and is to be renewed.
+func (t *Trust) RecallNode(raw []byte, now time.Time) (*CertifiedNode, error) {
+	return t.checkNode(raw, now, true)
+}
+
+func (t *Trust) checkNode(raw []byte, now time.Time, own bool) (*CertifiedNode, error) {
 	r, err := ParseRecord(raw)
 	if err != nil {
 		return nil, err
@@ -253,7 +265,7 @@ func (t *Trust) CheckNode(raw []byte, now time.Time) (*CertifiedNode, error) {
 	if r.Table != TableNode || r.Tombstone {
 		return nil, fmt.Errorf("%w: %s is not a Node record", ErrRecord, r.Table)
 	}
-	if err := t.CheckStatic(r, now); err != nil {
+	if err := t.checkStatic(r, now, own); err != nil {
 		return nil, err
 	}
 	var v NodeValue
