@@ -14,7 +14,7 @@ var (
 	ErrUnknownNode  = errors.New("this operator does not know the node, or its certificate expired too long ago")
 	ErrClock        = errors.New("the clock is wrong")
 	ErrRateLimited  = errors.New("too many requests")
-	ErrStandby      = errors.New("this operator stands by, another one leads")
+	ErrStandby      = errors.New("this operator changes and signs nothing at present")
 	ErrInternal     = errors.New("the operator has an internal error")
 
 	ErrWrongRoot = errors.New("the server does not prove itself with the root key that was expected")
