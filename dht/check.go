@@ -37,10 +37,10 @@ func (s *Server) checkCheap(now time.Time, r *protocol.Record) refusal {
 	return accepted
 }
 
-// mayBeWithdrawn: the operator chain, the map's head and revocations never shrink, they are only replaced.
+// mayBeWithdrawn: the map's head and revocations never shrink, they are only replaced. An operator that is withdrawn is retired.
 func mayBeWithdrawn(t protocol.Table) bool {
 	switch t {
-	case protocol.TableNode, protocol.TableNodeInfo, protocol.TableEndDevice, protocol.TableSuperNode:
+	case protocol.TableNode, protocol.TableNodeInfo, protocol.TableEndDevice, protocol.TableSuperNode, protocol.TableOperatorNode:
 		return true
 	}
 	return false

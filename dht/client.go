@@ -156,7 +156,7 @@ func (c *Client) operators() []partition.Member {
 	var out []partition.Member
 	for _, o := range c.cfg.Trust.Operators() {
 		i := slices.IndexFunc(o.Addresses, func(a protocol.Addr) bool { return a.IsValid() && !protocol.StreamsOnly(a.AddrPort) })
-		if i < 0 || c.cfg.IsSelf(o.ID) {
+		if i < 0 || !o.Retired.IsZero() || c.cfg.IsSelf(o.ID) {
 			continue
 		}
 		out = append(out, partition.Member{
@@ -238,7 +238,10 @@ func (c *Client) run(ctx context.Context, cfg LookupConfig) (*Lookup, error) {
 		return nil, ErrNoMap
 	}
 	l, t := NewLookup(cfg), cfg.Target
-	return l, c.drive(ctx, l, t.place(), func(ctx context.Context, p protocol.Peer, v *protocol.Verified) { c.certify(ctx, t, p, v) })
+	return l, c.drive(ctx, l, t.place(), func(ctx context.Context, p protocol.Peer, v *protocol.Verified) {
+		c.meet(ctx, t, p, v)
+		c.certify(ctx, t, p, v)
+	})
 }
 
 // Store puts a signed record at every key it has, and at those that it leaves, after the local database. It returns once W

@@ -18,8 +18,12 @@ import (
 )
 
 func (f *fabric) client(n *storetest.Node, pm *partition.Map) *dht.Client {
+	return f.clientWith(n, pm, f.world.Trust)
+}
+
+func (f *fabric) clientWith(n *storetest.Node, pm *partition.Map, trust *protocol.Trust) *dht.Client {
 	c := dht.NewClient(dht.ClientConfig{
-		Caller: caller{f, n}, Self: n.ID, Trust: f.world.Trust, RootKey: f.world.Root.Signing.Public(), Store: memstore.New(),
+		Caller: caller{f, n}, Self: n.ID, Trust: trust, RootKey: f.world.Root.Signing.Public(), Store: memstore.New(),
 		Seed: [2]uint64{1, 2}, Now: f.clock,
 	})
 	c.SetMap(pm)

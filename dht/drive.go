@@ -122,6 +122,9 @@ func (c *Client) certify(ctx context.Context, t Target, p protocol.Peer, v *prot
 			return
 		}
 		if n, err := protocol.ParseNode(a.Payload); err == nil && a.Command == protocol.CmdNode {
+			if cert, err := protocol.ParseRecord(n.Record); err == nil && c.stranger(cert) {
+				c.fetchChain(ctx, p)
+			}
 			// What does not prove itself leaves the owner unknown, and its record unproved.
 			_, _ = c.certs.check(c.cfg.Trust, append([]byte(nil), n.Record...), r.Owner, c.cfg.Now())
 		}

@@ -93,6 +93,13 @@ func NewRepair(peer protocol.Peer, local Digester, shared ...partition.Range) *R
 // Stream says that the driver carries out ActFetch.
 func (r *Repair) Stream() { r.stream = true }
 
+// NewTableRepair is NewRepair for some tables only.
+func NewTableRepair(peer protocol.Peer, local Digester, shared partition.Range, tables ...protocol.Table) *Repair {
+	r := NewRepair(peer, local, shared)
+	r.tables = tables
+	return r
+}
+
 // Done reports whether the repair has ended.
 func (r *Repair) Done() bool { return r.ended }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"culvert/protocol"
 )
@@ -27,8 +28,18 @@ type repairRun struct {
 }
 
 func (r *Replica) repair(ctx context.Context, t ReplicaTask) RepairEnd {
+	return r.runRepair(ctx, NewRepair(t.Member.Peer, r.cfg.Store, t.Shared...))
+}
+
+// RunRepair runs a repair that no Replica has planned, each question bounded by timeout.
+func (s *Server) RunRepair(ctx context.Context, m *Repair, caller protocol.Caller, timeout time.Duration, now func() time.Time) error {
+	r := &Replica{cfg: ReplicaConfig{Server: s, Store: s.cfg.Store, Caller: caller, Timeout: timeout, Now: now, OnError: func(error) {}}}
+	return r.runRepair(ctx, m).Err
+}
+
+func (r *Replica) runRepair(ctx context.Context, m *Repair) RepairEnd {
 	ctx, cancel := context.WithCancel(ctx)
-	run := &repairRun{r: r, m: NewRepair(t.Member.Peer, r.cfg.Store, t.Shared...), events: make(chan Event)}
+	run := &repairRun{r: r, m: m, events: make(chan Event)}
 	if r.cfg.Dial != nil {
 		run.m.Stream()
 	}

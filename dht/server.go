@@ -180,15 +180,15 @@ func (s *Server) Revoked(id protocol.ID) bool { return s.banned.Has(id) }
 func (s *Server) RevokedSet() *Revoked { return s.banned }
 
 func (s *Server) isOperator(id protocol.ID) bool {
-	_, ok := s.cfg.Trust.Operator(id)
-	return ok
+	o, ok := s.cfg.Trust.Operator(id)
+	return ok && o.Retired.IsZero()
 }
 
 // replicates reports whether id may see records of every domain, and pass them on: operators and members of the map, and for a
 // while those who have left it, whose last stores are on their way.
 func (s *Server) replicates(id protocol.ID) bool {
-	if s.isOperator(id) {
-		return true
+	if id.Domain() == protocol.OperatorDomain { // once retired it is shown nothing, whatever map it was on
+		return s.isOperator(id)
 	}
 	m := s.Map()
 	if m == nil {

@@ -35,7 +35,7 @@ func (n *Node) find(v *protocol.Verified) (route, bool) {
 	if v.Command >= protocol.CmdEnd {
 		return route{}, false
 	}
-	if s := n.serving.Load(); s != nil && s.id == v.Receiver {
+	if s := n.serving.Load(); s != nil && s.is(v.Receiver) {
 		if r := s.routes[v.Command]; r.handler != nil {
 			return r, true
 		}
@@ -65,6 +65,10 @@ func (n *Node) dispatch(now time.Time, v *protocol.Verified, out *endpoint.Outbo
 
 // emit turns what a handler wants sent into packets.
 func (n *Node) emit(now time.Time, v *protocol.Verified, outs []protocol.Out, out *endpoint.Outbox) {
+	from := v.Receiver
+	if s := n.serving.Load(); s != nil && s.is(from) {
+		from = s.id // a former key only answers
+	}
 	for i := range outs {
 		o := &outs[i]
 		var err error
@@ -72,9 +76,9 @@ func (n *Node) emit(now time.Time, v *protocol.Verified, outs []protocol.Out, ou
 		case o.Reply:
 			err = n.ep.Reply(now, v, o.Command, o.Payload, out)
 		case n.isLocal(o.To):
-			err = n.deliver(now, v.Receiver, o)
+			err = n.deliver(now, from, o)
 		default:
-			err = n.ep.Send(now, v.Receiver, n.peerOf(o.To), o.Command, o.Payload, out)
+			err = n.ep.Send(now, from, n.peerOf(o.To), o.Command, o.Payload, out)
 		}
 		if err != nil {
 			n.log.Debug("message not sent", "command", o.Command, "to", o.To.Short(), "error", err)

@@ -9,7 +9,7 @@
 //	membership.go  one domain: keys, certificate, secrets; memberships/DOMAIN/ on disk
 //	enrolment.go   joining and leaving; installer.go: joining by a token that an installer left; lifecycle.go: its loops
 //	renew.go       renewal in time; refresh.go: map and revocations, every 5 s while a tunnel is open
-//	supernode.go   volunteering and serving; extension.go: how the operator plugs in
+//	supernode.go   volunteering and serving; extension.go: how the operator plugs in; gather.go: what it asks super-nodes for
 //
 // Where this node is, and how others reach it:
 //

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	client "culvert/node/enrol"
@@ -75,9 +77,23 @@ func EnrolBy(ctx context.Context, dir, token, name string, by client.Config) (do
 	return domain, m.DomainName, os.Remove(pendingKey)
 }
 
-// take copies what an operator's answer brought.
+// keptKeys bounds the domain keys that are kept though an operator no longer hands them out.
+const keptKeys = 2
+
+// take copies what an operator's answer brought. The newest keys that are not in it stay, for reading: an operator that was
+// restored from a backup does not know those that came after it, under which others still seal.
 func (f *membershipFile) take(m *client.Membership) {
+	old := slices.Clone(f.Secrets.Keys)
 	f.DomainName, f.Certificate, f.Secrets, f.Bundle = m.DomainName, m.Node.Record, m.Secrets, m.Bundle
+	f.Secrets.Keys = slices.Clone(f.Secrets.Keys)
+	slices.SortFunc(old, func(a, b enrol.DomainKey) int { return cmp.Compare(b.Epoch, a.Epoch) })
+	kept := 0
+	for _, k := range old {
+		if kept < keptKeys && !slices.ContainsFunc(m.Secrets.Keys, func(h enrol.DomainKey) bool { return h.Epoch == k.Epoch }) {
+			f.Secrets.Keys = append(f.Secrets.Keys, k)
+			kept++
+		}
+	}
 }
 
 // Memberships counts the domains that the node at dir is in, without a daemon.

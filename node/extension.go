@@ -8,7 +8,6 @@ import (
 	"iter"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,10 +21,13 @@ import (
 
 // Extension is a role that brings its own identity and state: the operator. Package node knows no more of it.
 type Extension struct {
-	Keys    *key.Pair
-	Record  []byte // its OperatorNode record
-	Trust   *protocol.Trust
-	RootKey key.Public
+	Keys   *key.Pair
+	Record []byte // its OperatorNode record
+	// Former is the key that it had before, nil for none: nodes that do not know of the present one still ask for that.
+	Former       *key.Pair
+	FormerRecord []byte
+	Trust        *protocol.Trust
+	RootKey      key.Public
 	// Handlers are slow ones: they run in the pool.
 	Handlers map[protocol.Command]protocol.Handler
 	// Secrets are a domain's, for reading what its nodes announce.
@@ -37,11 +39,7 @@ type Extension struct {
 // plugIn makes the extension this process's serving identity: the operator serves the whole key space.
 func (n *Node) plugIn(x *Extension) error {
 	s := n.meshOf(x.Trust.Root())
-	b := enrol.Bundle{RootKey: enrol.Bytes32(x.RootKey)}
-	for _, o := range x.Trust.Operators() {
-		b.Operators = append(b.Operators, o.Record)
-	}
-	slices.Reverse(b.Operators)
+	b := enrol.Bundle{RootKey: enrol.Bytes32(x.RootKey), Operators: x.Trust.Chain()}
 	if err := s.learn(&b, n.now()); err != nil {
 		return err
 	}
@@ -59,6 +57,12 @@ func (n *Node) plugIn(x *Extension) error {
 		return err
 	}
 	sv := n.serving.Load()
+	if x.Former != nil {
+		sv.former = protocol.NodeID(protocol.OperatorDomain, x.Former.Signing.Public())
+		if err := n.ep.AddIdentity(endpoint.Identity{ID: sv.former, Keys: x.Former, Record: x.FormerRecord, Trust: s.trust, Revoked: s.isRevoked}); err != nil {
+			return err
+		}
+	}
 	for c, h := range x.Handlers {
 		sv.routes[c] = route{h, never}
 	}

@@ -53,7 +53,7 @@ func TestReachByFamily(t *testing.T) {
 	}
 }
 
-// After a handover a certificate is renewed with the operator that the chain names.
+// After a handover a certificate is renewed with the operator that the chain names, and only then where it was before.
 func TestRenewalFollowsAHandover(t *testing.T) {
 	dir := t.TempDir()
 	keepMembership(t, dir)
@@ -67,7 +67,7 @@ func TestRenewalFollowsAHandover(t *testing.T) {
 	if err := m.mesh.trust.AddOperator(next, w.Root.Signing.Public(), storetest.Start); err != nil {
 		t.Fatal(err)
 	}
-	if l := m.operatorAddresses(m.file.HTTPS); len(l) != 2 || l[0] != "192.0.2.1:443" || l[1] != "192.0.2.2:443" {
+	if l := m.operatorAddresses(m.file.HTTPS); len(l) != 2 || l[0] != "192.0.2.2:443" || l[1] != "192.0.2.1:443" {
 		t.Errorf("renewed at %v", l)
 	}
 }

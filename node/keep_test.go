@@ -204,3 +204,30 @@ func TestForwardsThatWaitAreKept(t *testing.T) {
 		t.Errorf("after closing it: %s, %v", b, err)
 	}
 }
+
+// A node whose certificate's signer has been retired since keeps its membership, and knows that it is to be renewed.
+func TestMembershipOfARetiredOperator(t *testing.T) {
+	dir := t.TempDir()
+	keepMembership(t, dir)
+	w := storetest.NewWorld(t)
+	gone := w.Sign(w.Root.Signing, protocol.Record{
+		Table: protocol.TableOperatorNode, Tombstone: true, Owner: w.OpID, Signer: w.Trust.RootID(), Epoch: 1, Sequence: 2,
+		Issued: time.UnixMilli(0), Expires: storetest.Start.Add(time.Hour),
+	}, protocol.OperatorNodeValue{Signing: w.Operator.Signing.Public(), Sealing: w.Operator.Sealing.Public()})
+	home, err := membershipDirs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, _, err := readMembership(home[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Bundle.Operators = [][]byte{gone}
+	if err := f.save(home[0]); err != nil {
+		t.Fatal(err)
+	}
+	n := bareNode(t, dir, func() time.Time { return storetest.Start })
+	if l := n.members(); len(l) != 1 || l[0].trusted() {
+		t.Errorf("%d memberships", len(l))
+	}
+}

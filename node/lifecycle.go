@@ -38,6 +38,9 @@ func (m *membership) prepare() {
 func (m *membership) mapChanged(p *partition.Map) {
 	m.client.SetMap(p)
 	m.pingNow()
+	if !m.trusted() {
+		m.wantRenewal()
+	}
 	if err := m.keep(); err != nil {
 		m.node.log.Warn("membership not saved", "domain", m.domain.String(), "error", err)
 	}
@@ -57,6 +60,7 @@ func (m *membership) start() {
 		m.tasks.start(m.candidatesLoop)
 	}
 	m.tasks.start(m.refreshLoop)
+	m.tasks.start(m.chainLoop)
 	m.tasks.start(m.renewLoop)
 	if m.node.cfg.Settings.Tunnel {
 		m.tasks.start(m.announceLoop)

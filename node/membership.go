@@ -191,7 +191,7 @@ func checkFile(f *membershipFile, keys *key.Pair, trust *protocol.Trust, now tim
 	if last := r.Expires.Add(-time.Millisecond); last.Before(now) {
 		now = last
 	}
-	cert, err := trust.CheckNode(f.Certificate, now)
+	cert, err := trust.RecallNode(f.Certificate, now)
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}

@@ -153,6 +153,9 @@ func (s *mesh) contacts() []protocol.Peer {
 	s.mu.RUnlock()
 	// What the chain itself says comes after what the operator last told: an operator may have been added since.
 	for _, o := range s.trust.Operators() {
+		if !o.Retired.IsZero() {
+			continue
+		}
 		for _, a := range o.Addresses {
 			p := protocol.Peer{ID: o.ID, Signing: o.Signing, Sealing: o.Sealing, Addr: a.AddrPort}
 			if a.IsValid() && !protocol.StreamsOnly(a.AddrPort) && !slices.Contains(l, p) {
@@ -182,11 +185,9 @@ func (s *mesh) member(id protocol.ID) (protocol.Peer, bool) {
 func (s *mesh) bundle(now time.Time) enrol.Bundle {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	b := enrol.Bundle{RootKey: enrol.Bytes32(s.rootKey), Time: now.UnixMilli()}
-	ops := s.trust.Operators()
-	for i := len(ops) - 1; i >= 0; i-- { // oldest epoch first: the order in which they are admitted
-		b.Operators = append(b.Operators, ops[i].Record)
-		p := enrol.Peer{ID: ops[i].ID}
+	b := enrol.Bundle{RootKey: enrol.Bytes32(s.rootKey), Operators: s.trust.Chain(), Time: now.UnixMilli()}
+	for _, o := range s.trust.Operators() {
+		p := enrol.Peer{ID: o.ID}
 		for _, c := range s.operators {
 			if c.ID == p.ID {
 				p.Addresses = append(p.Addresses, c.Addr)

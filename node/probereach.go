@@ -57,7 +57,7 @@ func newReachProbes(seed func() uint64) *reachProbes {
 
 // probeReach is a question to the super-node or operator of this process. It waits, so it runs in the pool.
 func (n *Node) probeReach(now time.Time, v *protocol.Verified) []protocol.Out {
-	if s := n.serving.Load(); s == nil || s.id != v.Receiver {
+	if s := n.serving.Load(); s == nil || !s.is(v.Receiver) {
 		n.drops.add("not a super-node")
 		return nil
 	}

@@ -84,6 +84,42 @@ func (n *Node) busyLoop(ctx context.Context) {
 	}
 }
 
+// chainPause is the least time between two questions for the chain: anybody can show this node a record of a made-up operator.
+const chainPause = 5 * time.Second
+
+// chainLoop asks for the operator chain when somebody shows a certificate of an operator that is not in it: one may have been
+// added, or have taken over.
+func (m *membership) chainLoop(ctx context.Context) {
+	pause := time.NewTimer(chainPause)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.mesh.trust.Strange():
+		}
+		had := len(m.mesh.trust.Operators())
+		lctx, cancel := context.WithTimeout(ctx, lookupBudget)
+		_, err := m.client.Lookup(lctx, dht.Target{Kind: dht.FindOperators})
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			m.node.log.Debug("operators not asked for", "domain", m.domain.String(), "error", err)
+		}
+		if len(m.mesh.trust.Operators()) > had {
+			if err := m.keep(); err != nil {
+				m.node.log.Warn("membership not saved", "domain", m.domain.String(), "error", err)
+			}
+			m.refresh()
+		}
+		pause.Reset(chainPause)
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
+	}
+}
+
 // refresh has the loop look at once.
 func (m *membership) refresh() {
 	poke(m.refreshNow)

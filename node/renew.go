@@ -41,7 +41,7 @@ func (m *membership) renewLoop(ctx context.Context) {
 		case <-t.C:
 		}
 		now := m.node.meshNow()
-		if wait := renewAt(m.certificate()).Sub(now); wait > 0 && !m.renewWanted.Load() {
+		if wait := renewAt(m.certificate()).Sub(now); wait > 0 && !m.renewWanted.Load() && m.trusted() {
 			t.Reset(min(wait, time.Hour))
 			continue
 		}
@@ -75,7 +75,7 @@ func (m *membership) renew(ctx context.Context) error {
 		c := client.New(cfg)
 		got, err = c.Renew(ctx, m.id(), m.keys)
 		c.Close()
-		if f.HTTPS = address; !errors.Is(err, client.ErrUnreachable) {
+		if f.HTTPS = address; !errors.Is(err, client.ErrUnreachable) && !errors.Is(err, enrol.ErrStandby) {
 			break
 		}
 	}
@@ -101,16 +101,29 @@ func (n *Node) operatorClient(now func() time.Time) client.Config {
 }
 
 // operatorAddresses are where to renew: with the operator that answered last, else with any that the chain admits, newest
-// epoch first, for the case of a handover.
+// epoch first. The last one comes last where the chain has retired it: it may be gone for good.
 func (m *membership) operatorAddresses(last string) []string {
-	l := []string{last}
+	var l []string
 	now := m.node.meshNow()
 	for _, o := range m.mesh.trust.Operators() {
-		if o.HTTPS != "" && now.Before(o.Expires) && !slices.Contains(l, o.HTTPS) {
+		switch {
+		case o.HTTPS == "" || !o.Signs(now) || slices.Contains(l, o.HTTPS):
+		case o.HTTPS == last:
+			l = slices.Insert(l, 0, last)
+		default:
 			l = append(l, o.HTTPS)
 		}
 	}
+	if !slices.Contains(l, last) {
+		l = append(l, last)
+	}
 	return l
+}
+
+// trusted reports whether this node's certificate still counts: its signer may have been distrusted since.
+func (m *membership) trusted() bool {
+	_, err := m.mesh.trust.CheckNode(m.certificate().Record, m.node.meshNow())
+	return !errors.Is(err, protocol.ErrUntrusted)
 }
 
 // replace writes the file and only then goes by it. Nobody writes an older one over it meanwhile.

@@ -191,7 +191,7 @@ func (n *Node) forwardedRequest(now time.Time, v *protocol.Verified) []protocol.
 		return nil
 	}
 	if m.Target != v.Receiver {
-		if s := n.serving.Load(); s != nil && s.id == v.Receiver {
+		if s := n.serving.Load(); s != nil && s.is(v.Receiver) {
 			return n.forward.request(now, v)
 		}
 		n.drops.add("not a super-node")
@@ -260,7 +260,7 @@ func (n *Node) forwardedOpened(now time.Time, v *protocol.Verified) []protocol.O
 		return nil
 	}
 	if len(m.Cookie) > 0 {
-		if s := n.serving.Load(); s != nil && s.id == v.Receiver {
+		if s := n.serving.Load(); s != nil && s.is(v.Receiver) {
 			return n.forward.answer(now, v)
 		}
 		n.drops.add("not a super-node")
@@ -305,7 +305,7 @@ func (n *Node) verifyJoin(raw []byte) (*protocol.Verified, protocol.RelayJoin, e
 		return nil, protocol.RelayJoin{}, err
 	}
 	s := n.serving.Load()
-	if v.Command != protocol.CmdRelayJoin || s == nil || v.Receiver != s.id {
+	if v.Command != protocol.CmdRelayJoin || s == nil || !s.is(v.Receiver) {
 		return nil, protocol.RelayJoin{}, endpoint.ErrIdentity
 	}
 	j, err := protocol.ParsePayload[protocol.RelayJoin](v.Payload)

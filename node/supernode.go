@@ -29,6 +29,7 @@ const (
 // serving is the one identity of this process that others ask for records: a super-node's, or the operator's.
 type serving struct {
 	id      protocol.ID
+	former  protocol.ID // answers, too, and asks nothing; zero for none
 	cert    func() *protocol.CertifiedNode
 	server  *dht.Server
 	replica atomic.Pointer[dht.Replica] // set once it has started
@@ -37,6 +38,9 @@ type serving struct {
 	snapshotTLS *tls.Config
 	snapshots   chan struct{} // as many as are being served
 }
+
+// is reports whether a message to id is for what is served here.
+func (s *serving) is(id protocol.ID) bool { return s.id == id || s.former == id && !id.IsZero() }
 
 // serve makes an identity the serving one. What the server learns from records reaches the rest of the node.
 func (n *Node) serve(s *mesh, id protocol.ID, keys *key.Pair, cert func() *protocol.CertifiedNode, operator bool) error {

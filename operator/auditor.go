@@ -53,7 +53,7 @@ func (a *auditor) run(ctx context.Context, mesh Mesh) {
 	var g errgroup.Group
 	defer func() { _ = g.Wait() }() // tasks report to the audit
 	g.SetLimit(spyWorkers)
-	a.o.every(ctx, auditTick, func(now time.Time) {
+	a.o.whileLeading(ctx, auditTick, func(now time.Time) {
 		pmap, err := a.o.mapNow(ctx)
 		if err != nil || pmap == nil {
 			return

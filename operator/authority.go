@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"culvert/operator/registry"
@@ -36,9 +37,17 @@ const (
 type Actor struct {
 	Name   string
 	Domain protocol.Domain // 0: everything
+	Local  bool            // on the operator's own computer, as its user: may handle keys
 }
 
 func (by Actor) may(d protocol.Domain) bool { return by.Domain == 0 || by.Domain == d }
+
+func (by Actor) wantLocal() error {
+	if !by.Local {
+		return fmt.Errorf("%w: keys are handled on the operator's own computer only", ErrForbidden)
+	}
+	return nil
+}
 
 func (by Actor) wantAll() error {
 	if by.Domain != 0 {
@@ -61,6 +70,8 @@ type Authority struct {
 	now        func() time.Time
 	rand       io.Reader
 	wake       chan struct{} // something is in the outbox
+	floor      uint64        // every number given is at least this; see standing.go
+	standing   atomic.Pointer[standing]
 	passes     passes
 
 	mu     sync.Mutex
@@ -70,8 +81,11 @@ type Authority struct {
 	locate func(context.Context, protocol.ID) ([]protocol.Hash, error) // nil while the operator does not run
 }
 
-// update is db.Update, and wakes the outbox.
+// update is db.Update, and wakes the outbox. Who does not lead changes nothing.
 func (a *Authority) update(ctx context.Context, fn func(*sqlite.Tx) error) error {
+	if err := a.mayWrite(); err != nil {
+		return err
+	}
 	if err := a.db.Update(ctx, fn); err != nil {
 		return err
 	}
@@ -79,9 +93,11 @@ func (a *Authority) update(ctx context.Context, fn func(*sqlite.Tx) error) error
 	return nil
 }
 
-func (a *Authority) kick() {
+func (a *Authority) kick() { poke(a.wake) }
+
+func poke(ch chan struct{}) {
 	select {
-	case a.wake <- struct{}{}:
+	case ch <- struct{}{}:
 	default:
 	}
 }
@@ -111,12 +127,15 @@ func (a *Authority) sign(tx *sqlite.Tx, r *protocol.Record, life time.Duration) 
 	if err != nil {
 		return nil, err
 	}
-	r.Signer, r.Epoch, r.Sequence = a.id, a.epoch, 1
+	if err := a.mayWrite(); err != nil {
+		return nil, err
+	}
+	r.Signer, r.Epoch, r.Sequence = a.id, a.epoch, a.next(0)
 	if found && old.Epoch > a.epoch {
 		return nil, fmt.Errorf("operator: %s of %s is of the later epoch %d: this operator has been replaced", r.Table, r.Owner.Short(), old.Epoch)
 	}
 	if found && old.Epoch == a.epoch {
-		r.Sequence = old.Sequence + 1
+		r.Sequence = a.next(old.Sequence)
 	}
 	r.Issued = a.now().Truncate(time.Millisecond)
 	r.Expires = r.Issued.Add(life)
@@ -132,7 +151,13 @@ func (a *Authority) audit(tx *sqlite.Tx, by Actor, action, subject string, d pro
 }
 
 func (a *Authority) summary() Summary {
+	standing := "leading"
+	var reason string
+	if s := a.standing.Load(); s != nil && s.State != "" {
+		standing, reason = s.State, s.Reason
+	}
 	return Summary{
+		Standing: standing, Reason: reason,
 		Name: a.name, ID: a.id, Root: hex.EncodeToString(a.root[:]), HTTPS: a.https,
 		Expires: a.now().Add(operatorLife).UTC().Truncate(time.Second), RootHere: a.rootSigner != nil,
 	}

@@ -44,11 +44,7 @@ func (a *Authority) makeCertificates(tx *sqlite.Tx, until time.Time) error {
 	if root, err = x509.ParseCertificate(rootDER); err != nil {
 		return fmt.Errorf("operator certificate: %w", err)
 	}
-	ca := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "culvert operator " + a.name}, NotBefore: now.Add(-backdate), NotAfter: until,
-		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	caDER, err := a.certificate(ca, root, ed25519Public(a.keys.Signing.Signer()), a.rootSigner.Signer())
+	caDER, err := a.operatorCA(root, a.keys.Signing.Signer().Public(), a.rootSigner.Signer(), until)
 	if err != nil {
 		return err
 	}
@@ -56,6 +52,15 @@ func (a *Authority) makeCertificates(tx *sqlite.Tx, until time.Time) error {
 		return err
 	}
 	return tx.SetSetting(settingOperatorCert, caDER)
+}
+
+// operatorCA is an operator's CA certificate by the root, as long as its record lasts.
+func (a *Authority) operatorCA(root *x509.Certificate, pub crypto.PublicKey, signer crypto.Signer, until time.Time) ([]byte, error) {
+	ca := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "culvert operator " + a.name}, NotBefore: a.now().Add(-backdate), NotAfter: until,
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	return a.certificate(ca, root, pub, signer)
 }
 
 // CAFile is the root's certificate as PEM, in the operator's directory: what programs other than culvert verify its HTTPS by.

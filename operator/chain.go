@@ -1,8 +1,8 @@
 package operator
 
 import (
-	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -51,47 +51,85 @@ func Consent(old *key.Signing, epoch uint64, next *protocol.OperatorNodeValue) {
 	next.PredecessorSignature = old.Sign(protocol.HandoverText(next.Signing, epoch))
 }
 
-// renewChain keeps this operator's own record and certificates in time: made where they are missing or past half their
-// life, or at once with force. Without the root key it leaves them as they are.
+// retire makes the tombstone of an operator's record: what it issues after at is refused.
+func retire(root *key.Signing, old *protocol.Record, sequence uint64, at, now time.Time) ([]byte, error) {
+	return protocol.SignRecord(&protocol.Record{
+		Table: old.Table, Tombstone: true, Owner: old.Owner, Signer: protocol.NodeID(protocol.OperatorDomain, root.Public()),
+		Epoch: old.Epoch, Sequence: sequence, Issued: at, Expires: now.Add(operatorLife), Value: old.Value,
+	}, root)
+}
+
+// renewChain keeps the records of this operator's epoch and its own certificates in time: made where they are missing or past
+// half their life, its own at once with force. Without the root key it leaves them as they are. Those of the retired are
+// renewed, too: others may rest on their consent.
 func (a *Authority) renewChain(tx *sqlite.Tx, force bool) error {
-	if a.rootSigner == nil {
+	if a.rootSigner == nil || !a.leads() {
 		return nil
 	}
 	now := a.now()
+	rows, err := tx.Records(protocol.TableOperatorNode, protocol.ID{}, now, maxOperators)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.Owner == a.id || row.Epoch != a.epoch || row.Expires.Sub(now) > operatorRenew {
+			continue
+		}
+		r, err := protocol.ParseRecord(row.Raw)
+		if err != nil {
+			return err
+		}
+		if r.Sequence, r.Expires = a.next(r.Sequence), now.Add(operatorLife); !r.Tombstone {
+			r.Issued = now
+		}
+		raw, err := protocol.SignRecord(r, a.rootSigner)
+		if err != nil {
+			return err
+		}
+		if err := admit(tx, raw); err != nil {
+			return err
+		}
+	}
+	return a.renewOwn(tx, force, now)
+}
+
+func (a *Authority) renewOwn(tx *sqlite.Tx, force bool, now time.Time) error {
 	value := protocol.OperatorNodeValue{Signing: a.keys.Signing.Public(), Sealing: a.keys.Sealing.Public(), HTTPS: a.https}
-	n := NewOperator{Epoch: a.epoch, Sequence: 1, Issued: now, Expires: now.Add(operatorLife)}
+	n := NewOperator{Epoch: a.epoch, Sequence: a.next(0), Issued: now, Expires: now.Add(operatorLife)}
 	old, found, err := a.current(tx, protocol.TableOperatorNode, a.id)
 	if err != nil {
 		return err
 	}
 	if found {
-		if !force && old.Expires.Sub(now) > operatorRenew {
+		if old.Tombstone || !force && old.Expires.Sub(now) > operatorRenew {
 			return nil
 		}
 		if err := protocol.Unmarshal(old.Value, &value); err != nil {
 			return err
 		}
-		n.Epoch, n.Sequence = old.Epoch, old.Sequence+1
+		n.Epoch, n.Sequence = old.Epoch, a.next(old.Sequence)
 	}
-	value.HTTPS, value.Addresses = a.https, nil
-	for _, p := range a.Peers() {
-		if len(value.Addresses) < protocol.MaxAddresses {
-			value.Addresses = append(value.Addresses, protocol.AddrOf(p))
-		}
-	}
+	value.HTTPS, value.Addresses = a.https, addresses(a.Peers())
 	n.Value = value
 	raw, err := SignOperator(a.rootSigner, n)
 	if err != nil {
 		return err
 	}
-	if err := a.admit(tx, raw); err != nil {
+	if err := admit(tx, raw); err != nil {
 		return err
 	}
 	return a.makeCertificates(tx, n.Expires)
 }
 
+func addresses(peers []netip.AddrPort) (out []protocol.Addr) {
+	for _, p := range peers[:min(len(peers), protocol.MaxAddresses)] {
+		out = append(out, protocol.AddrOf(p))
+	}
+	return out
+}
+
 // admit keeps an OperatorNode record that the root signed.
-func (a *Authority) admit(tx *sqlite.Tx, raw []byte) error {
+func admit(tx *sqlite.Tx, raw []byte) error {
 	r, err := protocol.ParseRecord(raw)
 	if err != nil {
 		return err
@@ -99,25 +137,16 @@ func (a *Authority) admit(tx *sqlite.Tx, raw []byte) error {
 	return tx.PutRecord(registry.Record{Table: r.Table, Owner: r.Owner, Epoch: r.Epoch, Sequence: r.Sequence, Expires: r.Expires, Raw: raw})
 }
 
-// AdmitOperator takes a further operator's record into the chain that nodes are given. The rules are those of every reader.
-func (a *Authority) AdmitOperator(ctx context.Context, by Actor, raw []byte) error {
-	return a.update(ctx, func(tx *sqlite.Tx) error {
-		trust, err := a.loadTrust(tx)
-		if err != nil {
-			return err
-		}
-		if err := trust.AddOperator(raw, a.rootKey, a.now()); err != nil {
-			return fmt.Errorf("admit the operator: %w", err)
-		}
-		r, err := protocol.ParseRecord(raw)
-		if err != nil {
-			return err
-		}
-		if err := a.admit(tx, raw); err != nil {
-			return err
-		}
-		return a.audit(tx, by, "operator.admit", r.Owner.String(), 0, fmt.Sprintf("epoch %d", r.Epoch))
-	})
+// takeIn adds a record to the chain that nodes are given. The rules are those of every reader.
+func (a *Authority) takeIn(tx *sqlite.Tx, raw []byte) error {
+	trust, err := a.loadTrust(tx)
+	if err != nil {
+		return err
+	}
+	if err := trust.AddOperator(raw, a.rootKey, a.now()); err != nil {
+		return fmt.Errorf("operator chain: %w", err)
+	}
+	return admit(tx, raw)
 }
 
 // chain is every operator's record, each after the one whose consent it rests on.

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"culvert/operator/sqlite"
 	"culvert/protocol"
 	"culvert/protocol/key"
 )
@@ -29,7 +30,7 @@ func TestHandover(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return o.AdmitOperator(t.Context(), admin, raw)
+		return o.update(t.Context(), func(tx *sqlite.Tx) error { return o.takeIn(tx, raw) })
 	}
 	if err := admit(root, newOp(o, 1, operatorValue(next))); !errors.Is(err, protocol.ErrUntrusted) {
 		t.Errorf("the root alone within the epoch: %v", err)

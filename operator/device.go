@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -269,4 +270,12 @@ func (a *Authority) Devices(ctx context.Context, by Actor, domain string, after 
 		return err
 	})
 	return out, next, err
+}
+
+// keyEpoch is the epoch of the domain key that sealed a value.
+func keyEpoch(sealed []byte) uint32 {
+	if len(sealed) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(sealed)
 }

@@ -4,7 +4,7 @@
 // # Directory
 //
 //	keys/root.key      the root; may be taken offline, and is needed then only to add or renew operators
-//	keys/operator.key  signs every record
+//	keys/operator.key  signs every record; operator-former.key did so before; operator-ID.key will from its handover on
 //	operator.db        registry, domain secrets, signed records, outbox, audit log (operator/sqlite)
 //	operator.lock      held by the one process that may write: `operator run`, or a command while none runs
 //	admin.sock         admin API of the running operator, for its own user
@@ -27,6 +27,23 @@
 //
 // Every record carries the operator's chain epoch as its epoch. After a revocation the domain gets a new key. It seals from
 // [KeyGrace] later on: by then the domain's nodes, who hear of the revocation within ten minutes and renew, hold it.
+//
+// # Several operators
+//
+// One operator leads: its registry counts, and it alone signs. Others of the chain stand by with a copy of the registry: they
+// answer nodes, follow what the mesh holds, and sign nothing. Which one leads is on record: the root's word (who is not
+// retired, highest epoch), and among those the newest map's head. An operator asks super-nodes when it starts, and every
+// minute; one that finds itself retired, or a newer head than it has signed, stands by for good.
+//
+//	change     needs                    the old one
+//	rotate     its key and the root's   retired when the new key signs; what it signed counts
+//	add        its key and the root's   leads as before
+//	takeover   the root's, new epoch    retired, with all others; --stolen: what they ever signed no longer counts
+//	restore    the backup's key         a twin with the same key: stands by when it hears the newer head
+//
+// A restored registry is of the past. Its numbers (sequences, map epochs, revocations, domain keys' epochs) go on at the seconds
+// since 1970, above any given one by one before the loss; and it signs nothing until super-nodes of every range have told what
+// they hold, which it takes in. Join tokens and API keys of a backup are void, since they may have been used up or ended.
 //
 // # Addresses
 //

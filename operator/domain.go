@@ -192,7 +192,7 @@ func (a *Authority) nextKey(tx *sqlite.Tx, d protocol.Domain) error {
 	if err != nil {
 		return err
 	}
-	k := registry.DomainKey{Epoch: keys[0].Epoch + 1, From: a.now().Add(KeyGrace)}
+	k := registry.DomainKey{Epoch: uint32(a.next(uint64(keys[0].Epoch))), From: a.now().Add(KeyGrace)}
 	if len(keys) > maxWaiting && keys[maxWaiting-1].From.After(a.now()) {
 		// So many at once: the youngest, which nothing has been sealed under, gives way.
 		if err := tx.DeleteDomainKey(d, keys[0].Epoch); err != nil {

@@ -20,6 +20,9 @@ func (a *Authority) Enroll(ctx context.Context, req enrol.EnrollRequest, from st
 	if err := req.Check(); err != nil {
 		return nil, err
 	}
+	if err := a.mayWrite(); err != nil {
+		return nil, err
+	}
 	hash := enrol.SecretHash(req.Secret)
 	// Most bad tokens end here, without the writer's lock.
 	if err := a.db.View(ctx, func(tx *sqlite.Tx) error { _, err := a.admission(tx, hash, req); return err }); err != nil {
@@ -89,6 +92,12 @@ func (a *Authority) admission(tx *sqlite.Tx, hash protocol.Hash, req enrol.Enrol
 	old, err := tx.Node(adm.node.ID)
 	switch {
 	case errors.Is(err, sqlite.ErrNotFound):
+		// Revoked between a backup and its loss: the registry knows its revocation and nothing else of it.
+		if _, err := tx.LastRevocationOf(adm.node.ID); err == nil {
+			return admission{}, fmt.Errorf("%w; it needs new keys to join again", enrol.ErrRevoked)
+		} else if !errors.Is(err, sqlite.ErrNotFound) {
+			return admission{}, err
+		}
 	case err != nil:
 		return admission{}, err
 	case !old.Revoked.IsZero():
@@ -124,6 +133,9 @@ func (a *Authority) certify(tx *sqlite.Tx, n *registry.Node) error {
 
 // Renew gives a node a new certificate for its keys. Repeated within an hour it gives the same one.
 func (a *Authority) Renew(ctx context.Context, req enrol.RenewRequest) (*enrol.EnrollResponse, error) {
+	if err := a.mayWrite(); err != nil {
+		return nil, err
+	}
 	now := a.now()
 	var n registry.Node
 	var d registry.Domain

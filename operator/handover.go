@@ -43,7 +43,7 @@ func newHandOver(o *Operator, w *watcher) *handOver {
 func (h *handOver) run(ctx context.Context, mesh Mesh) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	h.o.every(ctx, handOverTick, func(now time.Time) { h.tick(ctx, mesh, now, wg.Go) })
+	h.o.whileLeading(ctx, handOverTick, func(now time.Time) { h.tick(ctx, mesh, now, wg.Go) })
 }
 
 // tick has the next map signed where somebody has been proven, and else the others looked at.

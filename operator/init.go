@@ -30,6 +30,8 @@ const (
 	// HTTPSPort is advertised where it may be bound, AltHTTPSPort elsewhere.
 	HTTPSPort    = 443
 	AltHTTPSPort = 7743
+	// MessagePort is where an operator answers messages that was not told otherwise.
+	MessagePort = 7700
 
 	settingName         = "name"
 	settingHTTPS        = "https"
@@ -38,6 +40,8 @@ const (
 	settingOperatorCert = "operator_certificate"
 	settingPeers        = "peers"
 	settingPolicy       = "super_node_policy"
+
+	formerKeyFile = "operator-former.key" // signed before; nodes that do not know of its successor yet still ask for it
 )
 
 // InitOptions says what Init makes.
@@ -58,6 +62,8 @@ type Summary struct {
 	HTTPS    string      `json:"https"`
 	Expires  time.Time   `json:"expires"` // of its OperatorNode record
 	RootHere bool        `json:"root_key_here"`
+	Standing string      `json:"standing"` // leading, standby or restored
+	Reason   string      `json:"reason,omitempty"`
 	Warnings []string    `json:"warnings,omitempty"`
 }
 
@@ -144,6 +150,9 @@ func create(ctx context.Context, dir string, o InitOptions, https string, warnin
 			}
 		}
 		if err := a.renewChain(tx, true); err != nil {
+			return err
+		}
+		if err := tx.SetSetting(settingSigned, a.id[:]); err != nil {
 			return err
 		}
 		return tx.Audit(registry.Audit{Time: o.Now(), Actor: "operator init", Action: "operator.init", Subject: a.id.String(), Detail: https})

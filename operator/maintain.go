@@ -19,6 +19,10 @@ func (o *Operator) maintain(ctx context.Context) {
 			o.log.Error("maintenance: "+what, "error", err)
 		}
 	}
+	if !o.leads() {
+		return
+	}
+	step("what another key has signed", o.resignAll(ctx))
 	o.state.Lock()
 	port := o.port
 	o.state.Unlock()

@@ -50,6 +50,7 @@ type Operator struct {
 	watcher  *watcher
 	handOver *handOver
 	auditor  *auditor
+	handing  chan struct{} // the key is to be changed
 
 	mapMu sync.Mutex
 	pmap  *partition.Map // of the head that it was made from
@@ -79,9 +80,6 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Operator, err error)
 		}
 	}()
 	a := &Authority{now: opt.Now, rand: opt.Rand, wake: make(chan struct{}, 1), epoch: 1}
-	if err := a.loadKeys(dir); err != nil {
-		return nil, err
-	}
 	if a.db, err = sqlite.Open(ctx, filepath.Join(dir, dbFile)); err != nil {
 		return nil, err
 	}
@@ -90,7 +88,13 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Operator, err error)
 			a.db.Close()
 		}
 	}()
-	o := &Operator{Authority: a, dir: dir, lock: lock, log: opt.Log, busy: make(map[protocol.ID]time.Time)}
+	if err := a.db.Update(ctx, func(tx *sqlite.Tx) error { return a.changeKeys(tx, dir) }); err != nil {
+		return nil, err
+	}
+	if err := a.loadKeys(dir); err != nil {
+		return nil, err
+	}
+	o := &Operator{Authority: a, handing: make(chan struct{}, 1), dir: dir, lock: lock, log: opt.Log, busy: make(map[protocol.ID]time.Time)}
 	o.watcher, o.auditor = newWatcher(o), newAuditor(o)
 	o.handOver = newHandOver(o, o.watcher)
 	if err := a.db.Update(ctx, o.load); err != nil {
@@ -162,6 +166,12 @@ func (o *Operator) load(tx *sqlite.Tx) error {
 	} else {
 		a.epoch = own.Epoch
 	}
+	if err := a.loadStanding(tx); err != nil {
+		return err
+	}
+	if err := a.finishHandover(tx); err != nil {
+		return err
+	}
 	if err := a.renewChain(tx, false); err != nil {
 		return err
 	}
@@ -212,9 +222,6 @@ func (o *Operator) Summary(ctx context.Context) (Summary, error) {
 	})
 	return s, err
 }
-
-// Backup writes a consistent copy of the database.
-func (o *Operator) Backup(ctx context.Context, path string) error { return o.db.Backup(ctx, path) }
 
 // Close ends what is in hand, closes the database and frees the directory.
 func (o *Operator) Close() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"iter"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -163,6 +164,9 @@ type fakeMesh struct {
 	published chan struct{}
 	lags      map[protocol.ID]bool          // who says nothing to the operator's questions
 	lost      map[protocol.ID][]protocol.ID // whom each says to have lost
+	silent    bool                          // nobody answers Gather
+	held      map[protocol.Table][][]byte   // beside what was published
+	gathered  int
 }
 
 var _ Mesh = (*fakeMesh)(nil)
@@ -259,6 +263,29 @@ func (m *fakeMesh) Notify(_ context.Context, epoch uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.epochs = append(m.epochs, epoch)
+}
+
+func (m *fakeMesh) Gather(context.Context, []protocol.Peer, bool) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gathered++
+	return !m.silent, nil
+}
+
+func (m *fakeMesh) Held(_ context.Context, t protocol.Table) iter.Seq2[[]byte, error] {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := slices.Clone(m.held[t])
+	for _, r := range m.records[t] {
+		l = append(l, r.Raw())
+	}
+	return func(yield func([]byte, error) bool) {
+		for _, raw := range l {
+			if !yield(raw, nil) {
+				return
+			}
+		}
+	}
 }
 
 func (m *fakeMesh) setAlive(addr netip.AddrPort, up bool) {

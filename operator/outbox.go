@@ -103,6 +103,9 @@ func (o *Operator) pushLoop(ctx context.Context, mesh Mesh) {
 
 // pushPass publishes each record of the outbox once and says how many stayed in it.
 func (o *Operator) pushPass(ctx context.Context, mesh Mesh) (left int64) {
+	if !o.leads() {
+		return 0
+	}
 	need, err := o.confirmations(ctx)
 	var failed atomic.Int64
 	for after := uint64(0); err == nil && ctx.Err() == nil; {

@@ -2,7 +2,6 @@ package operator
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -107,17 +106,5 @@ func TestStaticRecordsAreAllThereAndVerify(t *testing.T) {
 	}
 	if count[protocol.TableEndDevice] != devices || count[protocol.TableOperatorNode] != 1 || count[protocol.TableMapHead] != 1 {
 		t.Errorf("%v", count)
-	}
-}
-
-func TestBackup(t *testing.T) {
-	o, _ := newOperator(t)
-	addDomain(t, o, "acme")
-	path := filepath.Join(t.TempDir(), "copy.db")
-	if err := o.Backup(t.Context(), path); err != nil {
-		t.Fatal(err)
-	}
-	if err := o.Backup(t.Context(), path); err == nil {
-		t.Error("a backup overwrites")
 	}
 }

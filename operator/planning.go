@@ -164,7 +164,7 @@ func (a *Authority) nextMap(tx *sqlite.Tx, filled map[protocol.ID]bool) error {
 	if !found && len(placed) == 0 {
 		return nil
 	}
-	epoch := hv.Epoch + 1
+	epoch := a.next(hv.Epoch)
 	changed, err := a.signMembers(tx, placed, epoch)
 	if err != nil {
 		return err
@@ -172,11 +172,17 @@ func (a *Authority) nextMap(tx *sqlite.Tx, filled map[protocol.ID]bool) error {
 	if found && !changed && head.Expires.Sub(a.now()) > mapRenew {
 		return nil
 	}
+	return a.signHead(tx, epoch)
+}
+
+// signHead makes the entries that there are the map of an epoch.
+func (a *Authority) signHead(tx *sqlite.Tx, epoch uint64) error {
 	records, err := a.mapRecords(tx)
 	if err != nil {
 		return err
 	}
-	if hv, err = partition.Head(epoch, records); err != nil {
+	hv, err := partition.Head(epoch, records)
+	if err != nil {
 		return err
 	}
 	value, err := protocol.Marshal(hv)

@@ -129,7 +129,8 @@ func (a *Authority) revoke(tx *sqlite.Tx, kind protocol.RevocationKind, owner pr
 	if err != nil {
 		return 0, err
 	}
-	value, err := protocol.Marshal(protocol.RevocationValue{Number: last + 1, Kind: kind})
+	number := a.next(last)
+	value, err := protocol.Marshal(protocol.RevocationValue{Number: number, Kind: kind})
 	if err != nil {
 		return 0, err
 	}
@@ -137,5 +138,5 @@ func (a *Authority) revoke(tx *sqlite.Tx, kind protocol.RevocationKind, owner pr
 	if err != nil {
 		return 0, err
 	}
-	return last + 1, tx.AddRevocation(registry.Revocation{Number: last + 1, Kind: kind, Owner: owner, Raw: raw, Time: a.now()})
+	return number, tx.AddRevocation(registry.Revocation{Number: number, Kind: kind, Owner: owner, Raw: raw, Time: a.now()})
 }

@@ -33,25 +33,46 @@ type Mesh interface {
 	AskAs(ctx context.Context, keys *key.Pair, record []byte, to protocol.Peer, p protocol.Payload) (*protocol.Verified, error)
 	// Notify tells the super-nodes of a new map.
 	Notify(ctx context.Context, epoch uint64)
+	// Gather brings into this node's own store what peers and the members of the map hold of what operators signed: the chain,
+	// revocations and the map, with all also nodes and devices. heard: a super-node has answered for every range that
+	// super-nodes serve.
+	Gather(ctx context.Context, peers []protocol.Peer, all bool) (heard bool, err error)
+	// Held are the records of a table in this node's own store.
+	Held(ctx context.Context, t protocol.Table) iter.Seq2[[]byte, error]
 }
 
 const (
 	maintenance = time.Minute
 )
 
-// Run takes part in the mesh until ctx ends: it pushes the outbox, watches the super-nodes and renews what grows old.
+// Run takes part in the mesh until ctx ends: it pushes the outbox, watches the super-nodes and renews what grows old. It ends
+// with ErrReopen when the operator gets another key.
 func (o *Operator) Run(ctx context.Context, mesh Mesh) error {
 	o.attach(mesh)
 	defer o.attach(nil)
+	if err := o.hear(ctx, mesh); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return o.awaitHandover(ctx) })
 	g.Go(func() error { o.pushLoop(ctx, mesh); return nil })
 	g.Go(func() error {
-		o.every(ctx, watchInterval, func(now time.Time) { o.watcher.round(ctx, mesh, now) })
+		o.whileLeading(ctx, watchInterval, func(now time.Time) { o.watcher.round(ctx, mesh, now) })
 		return nil
 	})
 	g.Go(func() error { o.handOver.run(ctx, mesh); return nil })
 	g.Go(func() error { o.auditor.run(ctx, mesh); return nil })
-	g.Go(func() error { o.every(ctx, maintenance, func(time.Time) { o.maintain(ctx) }); return nil })
+	g.Go(func() error {
+		if err := o.resignAll(ctx); err != nil && ctx.Err() == nil {
+			o.log.Error("sign anew what another key has signed", "error", err) // and again in maintain
+		}
+		o.every(ctx, maintenance, func(time.Time) { o.maintain(ctx) })
+		return nil
+	})
+	g.Go(func() error { o.every(ctx, maintenance, func(time.Time) { o.keepHearing(ctx, mesh) }); return nil })
 	return g.Wait()
 }
 
@@ -74,6 +95,15 @@ func (o *Operator) running() bool {
 	return o.mesh != nil
 }
 
+// whileLeading is every, but for a standby, which leaves that to the one that leads.
+func (o *Operator) whileLeading(ctx context.Context, d time.Duration, fn func(time.Time)) {
+	o.every(ctx, d, func(now time.Time) {
+		if o.leads() {
+			fn(now)
+		}
+	})
+}
+
 func (o *Operator) every(ctx context.Context, d time.Duration, fn func(time.Time)) {
 	t := time.NewTicker(d)
 	defer t.Stop()
@@ -93,23 +123,36 @@ func (o *Operator) Announce(ctx context.Context, port uint16) error {
 	o.state.Lock()
 	o.port = port
 	o.state.Unlock()
-	host, _, err := net.SplitHostPort(o.https)
+	ips, err := lookupHost(ctx, o.https)
 	if err != nil {
-		return fmt.Errorf("advertised address %q: %w", o.https, err)
+		return err
 	}
-	ips := make([]netip.Addr, 0, 1)
+	return o.setPeers(ctx, atPort(ips, port))
+}
+
+func lookupHost(ctx context.Context, https string) ([]netip.Addr, error) {
+	host, _, err := net.SplitHostPort(https)
+	if err != nil {
+		return nil, fmt.Errorf("advertised address %q: %w", https, err)
+	}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		ips = append(ips, ip)
-	} else if ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
-		return fmt.Errorf("resolve the advertised host: %w", err)
+		return []netip.Addr{ip}, nil
 	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("resolve the advertised host: %w", err)
+	}
+	return ips, nil
+}
+
+func atPort(ips []netip.Addr, port uint16) []netip.AddrPort {
 	var peers []netip.AddrPort
 	for _, ip := range ips {
 		peers = append(peers, netip.AddrPortFrom(ip.Unmap(), port))
 	}
 	slices.SortFunc(peers, netip.AddrPort.Compare) // resolvers shuffle
 	peers = slices.Compact(peers)
-	return o.setPeers(ctx, peers[:min(len(peers), protocol.MaxAddresses)])
+	return peers[:min(len(peers), protocol.MaxAddresses)]
 }
 
 func (o *Operator) setPeers(ctx context.Context, peers []netip.AddrPort) error {
@@ -124,6 +167,9 @@ func (o *Operator) setPeers(ctx context.Context, peers []netip.AddrPort) error {
 		o.peers = p
 	}
 	set(peers)
+	if !o.leads() {
+		return o.db.Update(ctx, func(tx *sqlite.Tx) error { return tx.SetSetting(settingPeers, text) })
+	}
 	err = o.update(ctx, func(tx *sqlite.Tx) error {
 		if !slices.Equal(peers, old) {
 			if err := tx.SetSetting(settingPeers, text); err != nil {

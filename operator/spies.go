@@ -67,8 +67,10 @@ func (o *Operator) newSpy(ctx context.Context, d protocol.Domain, now time.Time)
 }
 
 // spyKeys derives them from a signature that only the operator can make.
-func (o *Operator) spyKeys(d protocol.Domain) (*key.Pair, error) {
-	seed := sha256.Sum256(o.keys.Signing.Sign(fmt.Appendf(nil, "culvert 1 spy\x00%08x", uint32(d))))
+func (o *Operator) spyKeys(d protocol.Domain) (*key.Pair, error) { return spyKeysOf(o.keys.Signing, d) }
+
+func spyKeysOf(k *key.Signing, d protocol.Domain) (*key.Pair, error) {
+	seed := sha256.Sum256(k.Sign(fmt.Appendf(nil, "culvert 1 spy\x00%08x", uint32(d))))
 	signing, err := key.NewSigning(seed[:])
 	if err != nil {
 		return nil, err

@@ -56,7 +56,7 @@ func (o *Operator) begin(now time.Time, id protocol.ID) (Mesh, bool) {
 			delete(o.busy, k)
 		}
 	}
-	if _, ok := o.busy[id]; ok || o.mesh == nil || len(o.busy) >= maxBusy {
+	if _, ok := o.busy[id]; ok || o.mesh == nil || len(o.busy) >= maxBusy || !o.leads() {
 		return nil, false
 	}
 	o.busy[id] = now.Add(time.Minute)

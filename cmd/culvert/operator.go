@@ -17,7 +17,8 @@ import (
 func newOperatorCmd() *cobra.Command {
 	return group("operator", "Run the trusted party: domains, tokens, devices, nodes",
 		newOperatorInitCmd(), newOperatorDomainCmd(), newOperatorTokenCmd(), newOperatorDeviceCmd(), newOperatorNodeCmd(),
-		newOperatorSuperNodeCmd(), newOperatorPartitionsCmd(), newOperatorAPIKeyCmd(), newOperatorAuditCmd())
+		newOperatorSuperNodeCmd(), newOperatorPartitionsCmd(), newOperatorAPIKeyCmd(), newOperatorAuditCmd(), newOperatorBackupCmd(),
+		newOperatorRestoreCmd(), newOperatorAddCmd(), newOperatorRotateCmd(), newOperatorTakeoverCmd(), newOperatorRetireCmd(), newOperatorListCmd())
 }
 
 func newOperatorInitCmd() *cobra.Command {

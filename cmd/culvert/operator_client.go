@@ -52,7 +52,7 @@ func openAdmin(ctx context.Context, dir string) (*adminClient, error) {
 	for {
 		op, err := operator.Open(ctx, dir, operator.Options{})
 		if err == nil {
-			by := operator.Actor{Name: "command line, uid " + strconv.Itoa(os.Getuid())}
+			by := operator.Actor{Name: "command line, uid " + strconv.Itoa(os.Getuid()), Local: true}
 			t := api.InProcess(api.Admin(op, api.As(by)))
 			return &adminClient{ctx, &http.Client{Transport: t}, op.Close}, nil
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -67,6 +68,16 @@ func runOperator(ctx context.Context, dir string, settings config.Config, https 
 	}
 	settings.ListenSet = true // it may not move to a free port as an agent may
 
+	for {
+		// With another key the operator is another one to the mesh, so it starts anew, on the same addresses.
+		if err = runOnce(ctx, dir, settings, https, uint16(port), log); !errors.Is(err, operator.ErrReopen) {
+			return err
+		}
+		log.Info("the operator goes on with its next key")
+	}
+}
+
+func runOnce(ctx context.Context, dir string, settings config.Config, https string, port uint16, log *slog.Logger) error {
 	op, err := operator.Open(ctx, dir, operator.Options{Log: log, LockWait: commandWait})
 	if err != nil {
 		return err
@@ -82,14 +93,18 @@ func runOperator(ctx context.Context, dir string, settings config.Config, https 
 		return err
 	}
 	defer admin.Close()
-	if err := op.Announce(ctx, uint16(port)); err != nil {
+	if err := op.Announce(ctx, port); err != nil {
 		log.Warn("the advertised host is not resolved; the addresses known before stay", "error", err)
 	}
 	keys, record, trust := op.Identity()
+	former, formerRecord, err := op.FormerIdentity(ctx)
+	if err != nil {
+		return err
+	}
 	n, err := node.New(ctx, node.Config{
 		Dir: dir, Settings: settings, Version: buildVersion(), Log: log,
 		Extension: &node.Extension{
-			Keys: keys, Record: record, Trust: trust, RootKey: op.RootKey(),
+			Keys: keys, Record: record, Trust: trust, RootKey: op.RootKey(), Former: former, FormerRecord: formerRecord,
 			Handlers: op.Handlers(), Secrets: op.DomainSecrets,
 			Run: func(ctx context.Context, mesh *node.OperatorMesh) error {
 				if err := mesh.Fill(ctx, op.StaticRecords(ctx)); err != nil {

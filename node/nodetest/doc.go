@@ -4,6 +4,7 @@
 //	harness_test.go   an operator, agents, devices; probe_test.go: one identity with a socket, to send what no agent sends
 //	process_test.go   a node as a process of its own, for kill -9
 //	stores_test.go    a super-node killed during stores; outage_test.go: super-nodes and the operator gone
+//	migration_test.go operators added, rotated, lost and restored, with the mesh in use
 //	refused_test.go   what people are told; wire_test.go, foreign_test.go: what is silent and counted
 //	target_test.go    records of a hostile operator; token_test.go, keyfile_test.go: enrolment; revoked_test.go: the end
 //	storm_test.go     mutated datagrams: 100,000 here, a million by `make storm`

@@ -126,10 +126,12 @@ func (m *mesh) start(l net.Listener) {
 	s.Listen = fmt.Sprintf("127.0.0.1:%d", m.port)
 	m.set(&s)
 	keys, record, trust := op.Identity()
+	former, formerRecord, err := op.FormerIdentity(context.Background())
+	noError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	up := make(chan struct{})
 	n, err := node.New(ctx, node.Config{Dir: m.opDir(), Settings: s, Version: "test", Log: log, Network: m.net, Extension: &node.Extension{
-		Keys: keys, Record: record, Trust: trust, RootKey: op.RootKey(), Handlers: op.Handlers(), Secrets: op.DomainSecrets,
+		Keys: keys, Record: record, Trust: trust, RootKey: op.RootKey(), Former: former, FormerRecord: formerRecord, Handlers: op.Handlers(), Secrets: op.DomainSecrets,
 		Run: func(ctx context.Context, om *node.OperatorMesh) error {
 			m.hands.Store(om)
 			if err := om.Fill(ctx, op.StaticRecords(ctx)); err != nil {

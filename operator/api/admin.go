@@ -111,6 +111,7 @@ func adminRoutes(op *operator.Operator) []adminRoute {
 			return out, err
 		}},
 	}
+	routes = append(routes, chainRoutes(op)...)
 	routes = append(routes, domainRoutes(op)...)
 	routes = append(routes, deviceRoutes(op)...)
 	return append(routes, nodeRoutes(op)...)

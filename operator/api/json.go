@@ -80,6 +80,7 @@ func toProblem(err error) (problem, int) {
 		{operator.ErrNotFound, "not_found", http.StatusNotFound},
 		{operator.ErrExists, "exists", http.StatusConflict},
 		{operator.ErrForbidden, "forbidden", http.StatusForbidden},
+		{operator.ErrStandby, "standby", http.StatusServiceUnavailable},
 		{operator.ErrUnavailable, "unavailable", http.StatusServiceUnavailable},
 		{operator.ErrInvalid, "invalid", http.StatusBadRequest},
 	} {

@@ -27,7 +27,7 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 func LocalActor(r *http.Request) (operator.Actor, error) {
 	switch v := r.Context().Value(peerKey{}).(type) {
 	case string:
-		return operator.Actor{Name: v}, nil
+		return operator.Actor{Name: v, Local: true}, nil
 	case error:
 		return operator.Actor{}, errors.Join(operator.ErrForbidden, v)
 	}

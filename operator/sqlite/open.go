@@ -53,12 +53,8 @@ func Create(ctx context.Context, path string) (*DB, error) {
 
 // Open opens the database at path and brings its schema up to date.
 func Open(ctx context.Context, path string) (*DB, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("open the operator database: %w", err)
-	}
-	if m := st.Mode().Perm(); m&0o077 != 0 && runtime.GOOS != "windows" {
-		return nil, fmt.Errorf("%w: %s has mode %04o; run: chmod 600 %s", ErrLooseMode, path, m, path)
+	if err := checkMode(path); err != nil {
+		return nil, err
 	}
 	uri, err := fileURI(path)
 	if err != nil {
@@ -80,6 +76,17 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	return d, nil
 }
 
+func checkMode(path string) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("open the operator database: %w", err)
+	}
+	if m := st.Mode().Perm(); m&0o077 != 0 && runtime.GOOS != "windows" {
+		return fmt.Errorf("%w: %s has mode %04o; run: chmod 600 %s", ErrLooseMode, path, m, path)
+	}
+	return nil
+}
+
 func fileURI(path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -94,21 +101,6 @@ func fileURI(path string) (string, error) {
 
 // Close waits for running transactions and closes the database.
 func (d *DB) Close() error { return errors.Join(d.read.Close(), d.write.Close()) }
-
-// Backup writes a consistent copy to path, which must not exist.
-func (d *DB) Backup(ctx context.Context, path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("back up the operator database: %w", err)
-	}
-	if err := f.Close(); err != nil { // VACUUM INTO accepts an empty file, and keeps its mode
-		return fmt.Errorf("back up the operator database: %w", err)
-	}
-	if _, err := d.read.ExecContext(ctx, "VACUUM INTO ?", path); err != nil {
-		return fmt.Errorf("back up the operator database: %w", err)
-	}
-	return nil
-}
 
 func (d *DB) migrate(ctx context.Context) error {
 	files, err := fs.Glob(schema, "schema/*.sql")

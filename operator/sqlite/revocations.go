@@ -40,3 +40,24 @@ func (t *Tx) AuditLog(d protocol.Domain, after uint64, limit int) ([]registry.Au
 	}, "SELECT number, time, actor, action, subject, domain, detail FROM audit WHERE ? IN (0, domain) AND number > ? ORDER BY number LIMIT ?",
 		d, int64(min(after, 1<<62)), limit)
 }
+
+// RevocationNumber says who holds a number; ErrNotFound where nobody does.
+func (t *Tx) RevocationNumber(n uint64) (r registry.Revocation, err error) {
+	return one(t, func(s scanner) (r registry.Revocation, err error) {
+		err = s.Scan(&r.Number, &r.Kind, fixed(r.Owner[:]), &r.Raw, stamp{&r.Time})
+		return r, err
+	}, "SELECT number, kind, owner, raw, time FROM revocations WHERE number = ?", int64(n))
+}
+
+// LastRevocationOf is the newest entry about an owner; ErrNotFound where there is none.
+func (t *Tx) LastRevocationOf(owner protocol.ID) (r registry.Revocation, err error) {
+	return one(t, func(s scanner) (r registry.Revocation, err error) {
+		err = s.Scan(&r.Number, &r.Kind, fixed(r.Owner[:]), &r.Raw, stamp{&r.Time})
+		return r, err
+	}, "SELECT number, kind, owner, raw, time FROM revocations WHERE owner = ? ORDER BY number DESC LIMIT 1", owner[:])
+}
+
+// ReplaceRevocation keeps an entry that was signed anew.
+func (t *Tx) ReplaceRevocation(owner protocol.ID, number uint64, raw []byte) error {
+	return t.exec("UPDATE revocations SET raw = ? WHERE owner = ? AND number = ?", raw, owner[:], int64(number))
+}

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"time"
 
 	"culvert/operator/registry"
@@ -47,4 +48,9 @@ func (t *Tx) DeleteToken(h protocol.Hash) error {
 // DeleteTokens forgets those that expired before then.
 func (t *Tx) DeleteTokens(before time.Time) error {
 	return t.exec("DELETE FROM tokens WHERE expires < ?", millis(before))
+}
+
+// DeleteSecrets ends every join token and every API key.
+func (t *Tx) DeleteSecrets() error {
+	return errors.Join(t.exec("DELETE FROM tokens"), t.exec("DELETE FROM apikeys"))
 }

@@ -49,7 +49,7 @@ func (e *Endpoint) misdated(now time.Time, c *call, learned bool, out *Outbox) {
 // the operator's own record would not hold is not believed.
 func (e *Endpoint) learnTime(now time.Time, i *identity, v *protocol.Verified, at attempt) bool {
 	op, ok := i.state.Load().Trust.Operator(v.Sender)
-	if !ok {
+	if !ok || !op.Retired.IsZero() {
 		return false
 	}
 	m, err := protocol.ParsePong(v.Payload)
@@ -125,8 +125,8 @@ func (e *Endpoint) receiveReply(now time.Time, from netip.AddrPort, i *identity,
 }
 
 func (s *identityState) isOperator(id protocol.ID) bool {
-	_, ok := s.Trust.Operator(id)
-	return ok
+	o, ok := s.Trust.Operator(id)
+	return ok && o.Retired.IsZero()
 }
 
 // introduce answers a peer that does not know us with our Node record, and asks again. It goes where the question went.

@@ -163,6 +163,12 @@ func (e *Endpoint) certificate(local time.Time, i *identity, sender protocol.ID,
 	st := i.state.Load()
 	if sender.Domain() == protocol.OperatorDomain {
 		o, ok := st.Trust.Operator(sender)
+		if !ok && len(offered) == 0 {
+			return nil, errUnknownSender
+		}
+		if !ok && st.Trust.Introduce(bytes.Clone(offered), local) == nil { // a new one shows what the root says of it
+			o, ok = st.Trust.Operator(sender)
+		}
 		if !ok || !local.Before(o.Expires) {
 			return nil, protocol.ErrCertificate
 		}

@@ -53,6 +53,9 @@ func (b *Bundle) Trust(root protocol.Hash, now time.Time) (*protocol.Trust, erro
 func (b *Bundle) Contacts(t *protocol.Trust) []protocol.Peer {
 	var out []protocol.Peer
 	for _, o := range t.Operators() {
+		if !o.Retired.IsZero() {
+			continue
+		}
 		seen := make(map[netip.AddrPort]bool)
 		add := func(a netip.AddrPort) {
 			a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())

@@ -14,6 +14,7 @@ var (
 	ErrUnknownNode  = errors.New("this operator does not know the node, or its certificate expired too long ago")
 	ErrClock        = errors.New("the clock is wrong")
 	ErrRateLimited  = errors.New("too many requests")
+	ErrStandby      = errors.New("this operator changes and signs nothing at present")
 	ErrInternal     = errors.New("the operator has an internal error")
 
 	ErrWrongRoot = errors.New("the server does not prove itself with the root key that was expected")
@@ -58,6 +59,7 @@ func codes() []coded {
 		{"banned", 403, ErrBanned},
 		{"unknown_node", 403, ErrUnknownNode},
 		{"clock", 409, ErrClock},
+		{"standby", 503, ErrStandby},
 		{"rate_limited", 429, ErrRateLimited},
 		{"bad_request", 400, ErrBadRequest},
 	}
