@@ -63,8 +63,7 @@ func (w *world) checkLimits() {
 			few := false
 			for j, o := range shares {
 				for _, id := range all {
-					few = few || distinct[j] < Replicas && slices.Contains(groupsOf(w.candidateOf(id)), g) &&
-						(slices.Contains(o.Serving, id) || slices.Contains(o.Filling, id))
+					few = few || distinct[j] < Replicas && slices.Contains(groupsOf(w.candidateOf(id)), g) && slices.Contains(o.Serving, id)
 				}
 			}
 			if !few {
