@@ -72,7 +72,7 @@ func TestMergeMindsThoseLeaving(t *testing.T) {
 	for seed := range uint64(10) {
 		r := first3
 		w := crafted(t, seed,
-			1, r[1], r[2], 8, r[2], None(), 9, r[2], None(), // 1 is on its way from the second range to the third
+			1, r[1], r[2], 8, r[2], None(), 9, r[2], None(), 10, r[2], None(), // 1 is on its way from the second range to the third
 			2, r[1], None(), 3, r[1], None(), 4, r[1], None(),
 			1, r[0], None())
 		w.step()
