@@ -76,6 +76,11 @@ func TestMergeMindsThoseLeaving(t *testing.T) {
 			2, r[1], None(), 3, r[1], None(), 4, r[1], None(),
 			1, r[0], None())
 		w.step()
+		for _, sh := range Ranges(w.present) {
+			if n := count(slices.Concat(sh.Serving, sh.Filling), 1); n > 1 {
+				t.Fatalf("%d of one customer in %v:\n%s", n, sh.Range, show(w.present))
+			}
+		}
 		w.settle()
 	}
 }
