@@ -12,7 +12,7 @@ func crafted(t *testing.T, seed uint64, entries ...any) *world {
 	w := newWorld(t, seed, 0)
 	for i := 0; i < len(entries); i += 3 {
 		c := w.candidate(protocol.Domain(entries[i].(int)))
-		p := Placement{c, entries[i+1].(Range), entries[i+2].(Range)}
+		p := Placement{Candidate: c, Range: entries[i+1].(Range), Fill: entries[i+2].(Range)}
 		w.join(c)
 		w.present = append(w.present, p)
 		w.data[c.ID] = set(nil).add(p.Range)
