@@ -16,5 +16,23 @@
 // has seen it hold what they hold, the next epoch has it serve the range. So a key's readers always find somebody who has been
 // there all along.
 //
-// Next plans the map that follows; it is a function of the present one, of who is there, and of chance.
+// # Plans
+//
+// Next is a function of the present map, of who is there, of what has been proven filled, and of chance; where nothing is to
+// change it returns the present map. What it aims at are cells that together are the key space, each the target of R to 2R-1
+// members. A newcomer fills the cell with the fewest, or its own domain's. With 2R that hold it whole a cell splits at the
+// domain that halves its load, within one that is too large otherwise, and each keeps half of what it has. A cell with fewer
+// than R gets back those that are leaving it, then those without a place, then members of cells with more than R, and goes
+// together with a neighbour where all that is not enough. Nobody stops serving what too few others would serve without it.
+//
+// No two members of a cell share a customer domain, an IPv4 /16 or an IPv6 /32: a third of R is one. Domains of the operator's
+// own are neutral and count in their networks alone; private and loopback addresses are no network. Where every customer has a
+// member already, second ones fill a cell until it has 2R, and first serve when the split parts them from the first ones. A
+// mesh of one or two customers therefore stays one range with the operator in it, which serves with as many others as make R
+// in all; let a domain be the operator's own where that is not wanted. On the whole map a customer has at most a third of all
+// super-nodes, which is what the ranges' limit adds up to where each has R. The rest wait, and are the first to be used.
+// Who draws from them draws a customer first, so that a thousand of one have no more chances than one of another.
+//
+// The operator is a member wherever fewer than R serve who share nothing. Its range being contiguous, it spans four cells at
+// most of its own accord; more only if nobody at all serves them.
 package partition

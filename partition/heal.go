@@ -90,7 +90,7 @@ func (p *planner) donors(c *cell, k int, rich []*cell) (ms []*node) {
 			members := slices.Clone(from.in)
 			shuffle(p.r, members)
 			for _, m := range members {
-				if c.clash(m) != 0 || m.clashesAny(ms) || !p.dispensable(m, from) {
+				if c.clash(m) != 0 || from.clash(m) != 0 || m.clashesAny(ms) || !p.dispensable(m, from) {
 					continue
 				}
 				if serving && (m.rng != from.Range || m.fill.Valid() || !p.spare(m, None(), Replicas, false)) || !serving && m.rng.Valid() {

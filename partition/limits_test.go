@@ -64,7 +64,7 @@ func (w *world) checkLimits() {
 			for j, o := range shares {
 				for _, id := range all {
 					few = few || distinct[j] < Replicas && slices.Contains(groupsOf(w.candidateOf(id)), g) &&
-						(slices.Contains(o.Serving, id) || slices.Contains(o.Filling, id))
+						(slices.Contains(o.Serving, id) || !w.serves(id) && slices.Contains(o.Filling, id))
 				}
 			}
 			if !few {
@@ -155,4 +155,9 @@ func (w *world) distinctWith(ids []protocol.ID, c Candidate) int {
 
 func (w *world) placed(id protocol.ID) bool {
 	return slices.ContainsFunc(w.present, func(p Placement) bool { return p.ID == id })
+}
+
+// serves reports whether id serves anything yet.
+func (w *world) serves(id protocol.ID) bool {
+	return slices.ContainsFunc(w.present, func(p Placement) bool { return p.ID == id && p.Range.Valid() })
 }

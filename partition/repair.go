@@ -21,6 +21,12 @@ func (p *planner) repairOne(c *cell) bool {
 			return true
 		}
 	}
+	for _, m := range c.out { // not needed here any more, and in another's way
+		if m.clashesAny(c.in) && p.spare(m, m.fill, Replicas, true) {
+			p.change(m, None(), m.fill)
+			return true
+		}
+	}
 	clashing := slices.DeleteFunc(slices.Clone(c.in), func(m *node) bool { return !m.clashesAny(all) })
 	if len(clashing) == 0 || p.awaitsSplit(c) {
 		return false

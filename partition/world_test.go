@@ -60,9 +60,10 @@ type world struct {
 	data     map[protocol.ID]set
 	filled   map[protocol.ID]bool
 	made     uint64
-	lax      bool // several were lost at once, so that limits may wait for fills
-	lost     int  // segments whose last holder died
-	changed  int  // members whose Fill was set or changed by the last step
+	before   map[protocol.ID]Placement // the map before
+	proven   map[protocol.ID]bool      // and who had filled by it
+	lost     int                       // segments whose last holder died
+	changed  int                       // members whose Fill was set or changed by the last step
 	stuck    map[protocol.ID]bool
 	exceeded int
 }
@@ -166,6 +167,7 @@ func (w *world) step() {
 		}
 	}
 	held := w.data
+	w.before, w.proven = was, w.filled
 	w.present, w.filled, w.data = next, filled, make(map[protocol.ID]set)
 	for _, p := range next {
 		w.data[p.ID] = held[p.ID].only(p.Range, p.Fill)
@@ -195,10 +197,17 @@ func (w *world) checkData(held map[protocol.ID]set) {
 		for _, part := range pieces(s.Range, held) {
 			survives := false
 			for id, h := range held {
-				survives = survives || w.alive(id) && h.holds(part)
+				survives = survives || w.alive(id) && h.holds(part) && (len(w.op.Addresses) > 0 || w.served(id, part))
 			}
 			if !survives {
 				w.lost++
+				for _, p := range w.present {
+					// The range begins anew, so who fills it gets every store there is. Only the operator, where there is one,
+					// has more: the static records.
+					if len(w.op.Addresses) == 0 && p.Fill.holds(part) {
+						w.data[p.ID] = w.data[p.ID].add(part)
+					}
+				}
 			}
 			kept := false
 			for _, id := range s.Serving {
@@ -230,6 +239,13 @@ func (w *world) checkData(held map[protocol.ID]set) {
 	if last != Whole().To {
 		w.t.Fatalf("map ends at %x", last)
 	}
+}
+
+// served reports whether id served r by the map before, or had been proven to hold it. Without an operator there is nobody to
+// bridge the time in which one who gave something up still holds it.
+func (w *world) served(id protocol.ID, r Range) bool {
+	p := w.before[id]
+	return p.Range.holds(r) || w.proven[id] && p.Fill.holds(r)
 }
 
 // pieces cuts r where what members hold begins or ends.
