@@ -6,12 +6,13 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 ROUNDS   ?= 5
+SOAKTIME ?= 30m
 NETLABFULL := ^(TestFaults|TestHTTPSOnly|TestMappedRoutes|TestDevicesByEveryRoute|TestFilmUnderLoss|TestTwinCustomers|TestNeighboursBehindOneCarrier|TestLoss|TestKeepers|TestIdleAgent|TestOperatorOff)$$
 CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test race lint demo demo-nat netlab netlab-full bench grow fuzz fuzz-quick storm cross staticcheck generate clean
+.PHONY: build test race lint demo demo-nat netlab netlab-full bench grow fuzz fuzz-quick storm soak cross staticcheck generate clean
 
 build: ## one static binary, bin/culvert
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/culvert
@@ -60,6 +61,9 @@ storm: ## a million mutated datagrams at a live node
 
 grow: ## from the operator alone to twelve super-nodes and back to two, by kill -9, under load; half an hour
 	$(GO) test -count=1 -v -timeout 60m -run '^TestGrowAndShrink$$' ./node/nodetest -grow 12 -lookups 2000 -stores 200 -growkill
+
+soak: ## super-nodes killed with kill -9 at random for SOAKTIME, under stores and lookups
+	$(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./node/nodetest -soak $(SOAKTIME)
 
 # The demo between NATs wants no root: where there is one, it is run as somebody else.
 demo-nat: build ## the demo between real NATs, in network namespaces of its own; Linux, needs iproute2, nftables, miniupnpd
