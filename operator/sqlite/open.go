@@ -16,8 +16,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 
-	_ "modernc.org/sqlite"
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
 )
 
 var (
@@ -27,6 +29,8 @@ var (
 	ErrNewer = errors.New("operator database is of a newer version than this program")
 	// ErrNotFound marks a row that is not there.
 	ErrNotFound = errors.New("not found")
+	// ErrNoRoom marks what failed because the disk is full or cannot be written. It passes by itself once there is room.
+	ErrNoRoom = errors.New("the operator's database cannot be written (is the disk full?); nothing was changed")
 )
 
 //go:embed schema/*.sql
@@ -37,6 +41,10 @@ const readers = 4
 // DB is the open database. It is safe for concurrent use.
 type DB struct {
 	write, read *sql.DB
+
+	// OnHealth hears of each write that failed for want of room, and, with nil, of the first that worked again. Set before use.
+	OnHealth func(error)
+	noRoom   atomic.Bool
 }
 
 // Create makes a new database at path with mode 0600; there must be no file yet.
@@ -101,6 +109,26 @@ func fileURI(path string) (string, error) {
 
 // Close waits for running transactions and closes the database.
 func (d *DB) Close() error { return errors.Join(d.read.Close(), d.write.Close()) }
+
+// failed tells want of room, which passes, from other failures.
+func failed(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_NOMEM:
+			return fmt.Errorf("%w: %w", ErrNoRoom, err)
+		}
+	}
+	return fmt.Errorf("operator database: %w", err)
+}
+
+func (d *DB) noted(err error) error {
+	full := errors.Is(err, ErrNoRoom)
+	if (full || err == nil) && (d.noRoom.Swap(full) || full) && d.OnHealth != nil {
+		d.OnHealth(err)
+	}
+	return err
+}
 
 func (d *DB) migrate(ctx context.Context) error {
 	files, err := fs.Glob(schema, "schema/*.sql")
