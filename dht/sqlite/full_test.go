@@ -90,7 +90,7 @@ func TestDiskFullOffAndOn(t *testing.T) {
 	s.setHealth(dht.ErrReadOnly)
 	now = now.Add(complainEvery)
 	s.setHealth(dht.ErrReadOnly)
-	if l := strings.TrimSpace(log.String()); !strings.Contains(l[strings.LastIndex(l, "\n")+1:], "is the disk full?") {
+	if l := strings.TrimSpace(log.String()); !strings.Contains(l[strings.LastIndex(l, "\n")+1:], "cannot be written") {
 		t.Error("the last word is not that the disk is full")
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // errNoRoom marks a write that failed for a reason that passes.
-var errNoRoom = errors.New("sqlite: cannot write")
+var errNoRoom = errors.New("sqlite: cannot write (is the disk full?)")
 
 // DefaultBudget is how many bytes of records are kept in memory.
 const DefaultBudget = 64 << 20
@@ -216,7 +216,7 @@ func (s *Store) setHealth(err error) {
 		s.log.Info("the database can be written again", "file", s.path)
 	case err != nil && !s.full && now.Sub(s.complained) >= complainEvery:
 		s.full, s.complained = true, now
-		s.log.Error("the database cannot be written (is the disk full?); reads go on, and writing is tried again with every store", "file", s.path, "error", err)
+		s.log.Error("the database cannot be written; reads go on, and writing is tried again with every store", "file", s.path, "error", err)
 	}
 }
 
