@@ -14,7 +14,7 @@ import (
 )
 
 // `make faults` flips a thousand bits in each state of a database.
-var bitFlips = flag.Int("flips", 60, "how many bits TestBitFlips flips in each state of a database")
+var bitFlips = flag.Int("flips", fewFlips, "how many bits TestBitFlips flips in each state of a database")
 
 const flipRecords = 60
 

@@ -94,3 +94,49 @@ func TestDiskFullOffAndOn(t *testing.T) {
 		t.Error("the last word is not that the disk is full")
 	}
 }
+
+// The file is corrupt and there is no room for a new one: what is in memory is served, stores are refused, and with room again
+// the new file has all of it.
+func TestCorruptWithoutRoom(t *testing.T) {
+	w := storetest.NewWorld(t)
+	for room := range int64(12) { // the making of the new file fails ever later
+		dir := t.TempDir()
+		path := filepath.Join(dir, "node.db")
+		disk := faultdisk.New(t, dir)
+		s := open(t, path, Options{})
+		held := fill(t, w, s, 200)
+		s.reportDamage()
+		disk.Full(room * 20_000)
+		late := w.Device(9, "late", 1)
+		put := func() error {
+			_, err := s.Put(t.Context(), []*protocol.Record{storetest.Parse(t, late)})
+			return err
+		}
+		for range 3 {
+			err := put()
+			if err == nil {
+				held[storetest.Parse(t, late).Owner] = late
+			} else if !errors.Is(err, dht.ErrReadOnly) || s.Health() == nil {
+				t.Fatalf("room for %d: %v, health %v", room, err, s.Health())
+			}
+			if n := served(t, s, held); n != len(held) {
+				t.Fatalf("room for %d: %d of %d served", room, n, len(held))
+			}
+		}
+		disk.Room()
+		if err := put(); err != nil || s.Health() != nil {
+			t.Fatalf("room for %d: with room again: %v, health %v", room, err, s.Health())
+		}
+		held[storetest.Parse(t, late).Owner] = late
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		integrity(t, path)
+		if n := served(t, open(t, path, Options{}), held); n != len(held) {
+			t.Errorf("room for %d: %d of %d in the new file", room, n, len(held))
+		}
+		if l, _ := filepath.Glob(path + ".corrupt-*"); len(l) > 3 { // the file and what belongs to it
+			t.Errorf("room for %d: set aside: %v", room, l)
+		}
+	}
+}

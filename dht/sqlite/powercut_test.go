@@ -20,7 +20,7 @@ import (
 )
 
 // `make faults` cuts a thousand times.
-var powerCuts = flag.Int("cuts", 150, "how often TestPowerCuts cuts the power")
+var powerCuts = flag.Int("cuts", fewCuts, "how often TestPowerCuts cuts the power")
 
 // cutsALife is how many cuts one database lives through before a new one is begun.
 const cutsALife = 15
@@ -41,7 +41,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 	t.Logf("%d power cuts (%d before the database was open, %d after it had closed), %d changes on the disk, %d records and numbers acknowledged, looked for %d times: none lost, every database whole",
 		sum.cuts, sum.opening, sum.closing, sum.changes, sum.acked, sum.checked)
-	if sum.opening == 0 || sum.closing == 0 || sum.acked < sum.cuts || sum.opening > sum.cuts/2 {
+	if *powerCuts >= 100 && (sum.opening == 0 || sum.closing == 0) || sum.acked < sum.cuts || sum.opening > sum.cuts/2 {
 		t.Error("the cuts are not spread over what a store does")
 	}
 }

@@ -48,9 +48,10 @@ type Store struct {
 	health error
 	closed error
 
-	// The writer's: what the log has said of a disk that may be full off and on.
-	full       bool
+	// The writer's.
+	full       bool // as the log says of a disk that may be full off and on
 	complained time.Time
+	aside      bool // the corrupt file is, and no new one could be begun so far
 }
 
 var _ dht.Store = (*Store)(nil)

@@ -25,6 +25,7 @@ type Disk struct {
 	off   bool
 	full  bool
 	limit int64
+	aside int64 // in files that were renamed
 	done  int
 }
 
@@ -76,7 +77,8 @@ func (d *Disk) Room() {
 	d.full = false
 }
 
-func (d *Disk) usedLocked() (n int64) {
+func (d *Disk) usedLocked() int64 {
+	n := d.aside
 	for _, f := range d.files {
 		n += f.size
 	}
@@ -120,17 +122,24 @@ func (d *Disk) opening(path string) (old *file, rc int32) {
 		return nil, lib.SQLITE_CANTOPEN
 	}
 	f := d.files[path]
-	if f != nil && !f.removed {
+	_, err := os.Stat(path)
+	switch {
+	case f != nil && !f.removed && err == nil:
 		return f, lib.SQLITE_OK
+	case f != nil && !f.removed: // its owner has renamed it, and it takes its room elsewhere
+		d.aside += f.size
+		delete(d.files, path)
+		return &file{}, lib.SQLITE_OK
+	case f != nil && err != nil:
+		return &file{ghost: f.ghost}, lib.SQLITE_OK
+	case err != nil:
+		return &file{}, lib.SQLITE_OK
 	}
 	b, err := os.ReadFile(path)
-	switch {
-	case err == nil:
-		return &file{entered: true, durable: b, size: int64(len(b))}, lib.SQLITE_OK
-	case f != nil:
-		return &file{ghost: f.ghost}, lib.SQLITE_OK
+	if err != nil {
+		return nil, lib.SQLITE_CANTOPEN
 	}
-	return &file{}, lib.SQLITE_OK
+	return &file{entered: true, durable: b, size: int64(len(b))}, lib.SQLITE_OK
 }
 
 func (d *Disk) opened(handle uintptr, path string, f *file) {
