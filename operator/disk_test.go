@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -196,6 +197,67 @@ func TestDiskFullKeepsIdentity(t *testing.T) {
 	}
 	if _, now, _ := o.Identity(); bytes.Equal(now, before) {
 		t.Error("with room again the record is still the old one")
+	}
+}
+
+// One bit of the closed database changes: the operator opens it whole or says that it is damaged, and whatever it hands out
+// that is not as it was signed is refused by whoever gets it.
+func TestBitFlips(t *testing.T) {
+	dir, _ := onDisk(t)
+	o, err := Open(t.Context(), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	acked := make(acknowledged)
+	for n := range 30 {
+		if err := changeAll(t.Context(), o, n, acked.add); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := o.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, dbFile)
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(8, 8))
+	damaged, spoilt := 0, 0
+	for i := range 60 {
+		bad := bytes.Clone(good)
+		bad[r.IntN(len(bad))] ^= 1 << r.IntN(8)
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o, err := Open(t.Context(), dir, Options{})
+		if err != nil {
+			if errors.Is(err, ErrDamaged) {
+				damaged++
+			} else {
+				spoilt++ // something signed that it rests on itself
+			}
+			continue
+		}
+		for raw, err := range o.StaticRecords(t.Context()) {
+			if err != nil {
+				t.Fatalf("flip %d: %v", i, err)
+			}
+			rec, err := protocol.ParseRecord(raw)
+			if err == nil && rec.Table != protocol.TableOperatorNode {
+				err = o.trust.CheckStatic(rec, time.Now())
+			}
+			if err != nil {
+				spoilt++
+			}
+		}
+		if err := o.Close(); err != nil {
+			t.Fatalf("flip %d: %v", i, err)
+		}
+	}
+	t.Logf("60 flips: %d times the file was damaged, %d times something signed, which nobody takes", damaged, spoilt)
+	if damaged == 0 {
+		t.Error("no flip was noticed")
 	}
 }
 

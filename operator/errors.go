@@ -25,6 +25,8 @@ var (
 	ErrNotInitialised = errors.New("no operator here")
 	// ErrNoRoom marks a change that the operator's disk has no room for: nothing of it was made.
 	ErrNoRoom = sqlite.ErrNoRoom
+	// ErrDamaged marks an operator.db whose file has changed by itself.
+	ErrDamaged = sqlite.ErrDamaged
 )
 
 // RowError says what is wrong with one row of a bulk registration.

@@ -74,6 +74,9 @@ func Open(ctx context.Context, path string) (*DB, error) {
 		return nil, fmt.Errorf("open the operator database: %w", err)
 	}
 	d.write.SetMaxOpenConns(1)
+	if err := d.check(ctx); err != nil {
+		return nil, errors.Join(err, d.write.Close())
+	}
 	if err := d.migrate(ctx); err != nil {
 		return nil, errors.Join(err, d.write.Close())
 	}
@@ -110,13 +113,30 @@ func fileURI(path string) (string, error) {
 // Close waits for running transactions and closes the database.
 func (d *DB) Close() error { return errors.Join(d.read.Close(), d.write.Close()) }
 
-// failed tells want of room, which passes, from other failures.
+// check reads the whole file, tables against their indexes too. Unlike node.db it cannot be had from anybody else.
+func (d *DB) check(ctx context.Context) error {
+	var line string
+	if err := d.write.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&line); err != nil {
+		return failed(err)
+	}
+	if line != "ok" {
+		return fmt.Errorf("%w: %s; %s", ErrDamaged, line, mend)
+	}
+	return nil
+}
+
+// mend is what to do about damage.
+const mend = "bring a backup back with `culvert operator restore`"
+
+// failed tells want of room, which passes, and damage from other failures.
 func failed(err error) error {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
 		switch e.Code() & 0xff {
 		case lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_NOMEM:
 			return fmt.Errorf("%w: %w", ErrNoRoom, err)
+		case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
+			return fmt.Errorf("%w: %w; %s", ErrDamaged, err, mend)
 		}
 	}
 	return fmt.Errorf("operator database: %w", err)
