@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"culvert/dht"
 	"culvert/dht/sqlite/faultdisk"
@@ -60,6 +61,7 @@ type powerCut struct {
 	own     [3]uint64 // own numbers acknowledged
 	setting [2]int    // acknowledged, tried
 	devices map[protocol.ID][]byte
+	expired []*storetest.Node // collected, of whom nothing older than version 5 may come back
 	named   int
 
 	cuts, opening, closing, changes, acked, checked int
@@ -189,10 +191,32 @@ func (c *powerCut) step(s *Store, i int) bool {
 			c.mu.Unlock()
 		}
 	}
+	if err == nil && i == 1 {
+		err = c.expire(s, name)
+	}
 	if err != nil && (!errors.Is(err, dht.ErrReadOnly) || !c.disk.Off()) {
 		c.t.Errorf("writer %d: %v", i, err)
 	}
 	return err == nil
+}
+
+// expire stores a record of a node of that name and collects it: its high-water mark stays.
+func (c *powerCut) expire(s *Store, name string) error {
+	n := c.w.Node(7, name)
+	r, err := protocol.ParseRecord(c.w.Info(n, 5, storetest.Start.Add(-5*time.Minute)))
+	if err == nil {
+		_, err = s.Put(context.Background(), []*protocol.Record{r})
+	}
+	if err == nil {
+		_, err = s.Expire(context.Background(), storetest.Start.Add(6*time.Minute))
+	}
+	if err == nil {
+		c.mu.Lock()
+		c.expired = append(c.expired, n)
+		c.acked++
+		c.mu.Unlock()
+	}
+	return err
 }
 
 // check looks into a copy: the next life begins with what the cut has left, not with what a look at it made of it.
@@ -231,6 +255,12 @@ func (c *powerCut) check() {
 	for id, raw := range c.devices {
 		if got, err := s.Get(protocol.TableEndDevice, id, storetest.Start); err != nil || !bytes.Equal(got, raw) {
 			t.Fatalf("device %s was acknowledged: %v", id.Short(), err)
+		}
+		c.checked++
+	}
+	for _, n := range c.expired {
+		if v, ok, err := s.Version(protocol.TableNodeInfo, n.ID); err != nil || !ok || v.Sequence != 5 {
+			t.Fatalf("the mark of a collected record is %v %v: %v", v, ok, err)
 		}
 		c.checked++
 	}
