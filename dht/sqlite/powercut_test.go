@@ -21,7 +21,10 @@ import (
 )
 
 // `make faults` cuts a thousand times.
-var powerCuts = flag.Int("cuts", fewCuts, "how often TestPowerCuts cuts the power")
+var (
+	powerCuts = flag.Int("cuts", fewCuts, "how often TestPowerCuts cuts the power")
+	firstLife = flag.Uint64("life", 0, "seed of the first database whose power TestPowerCuts cuts")
+)
 
 // cutsALife is how many cuts one database lives through before a new one is begun.
 const cutsALife = 15
@@ -30,8 +33,8 @@ const cutsALife = 15
 // acknowledged is there afterwards, as it was signed, nothing older comes back, and the database is whole.
 func TestPowerCuts(t *testing.T) {
 	var sum powerCut
-	for life := 0; sum.cuts < *powerCuts; life++ {
-		c := newPowerCut(t, uint64(life))
+	for life := *firstLife; sum.cuts < *powerCuts; life++ {
+		c := newPowerCut(t, life)
 		for range min(cutsALife, *powerCuts-sum.cuts) {
 			c.cut()
 			if t.Failed() {
