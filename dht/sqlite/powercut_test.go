@@ -228,7 +228,7 @@ func (c *powerCut) check() {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "node.db")
-	for _, suffix := range []string{"", "-wal"} {
+	for _, suffix := range []string{"", "-wal", "-journal"} {
 		if b, err := os.ReadFile(c.path + suffix); err == nil {
 			if err := os.WriteFile(path+suffix, b, 0o600); err != nil {
 				t.Fatal(err)

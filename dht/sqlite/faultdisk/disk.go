@@ -20,13 +20,19 @@ type Disk struct {
 
 	mu    sync.Mutex
 	files map[string]*file // by path
-	open  map[uintptr]string
+	open  map[uintptr]*handle
 	fuse  int // changes until the power fails; negative for never
 	off   bool
 	full  bool
 	limit int64
 	aside int64 // in files that were renamed
 	done  int
+}
+
+// handle is one opening of a file.
+type handle struct {
+	file    *file
+	syncDir bool // along with its first sync
 }
 
 // New lays a disk beneath dir until the test ends. What SQLite has open there must be opened after it and closed before.
@@ -36,7 +42,7 @@ func New(t testing.TB, dir string) *Disk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Disk{dir: dir + string(filepath.Separator), files: make(map[string]*file), open: make(map[uintptr]string), fuse: -1}
+	d := &Disk{dir: dir + string(filepath.Separator), files: make(map[string]*file), open: make(map[uintptr]*handle), fuse: -1}
 	d.vfs = register(d)
 	t.Cleanup(d.vfs.unregister)
 	return d
@@ -142,19 +148,21 @@ func (d *Disk) opening(path string) (old *file, rc int32) {
 	return &file{entered: true, durable: b, size: int64(len(b))}, lib.SQLITE_OK
 }
 
-func (d *Disk) opened(handle uintptr, path string, f *file) {
+// opened notes an opening. SQLite's unix VFS syncs the directory with the first sync of a log or journal that it may create.
+func (d *Disk) opened(id uintptr, path string, f *file, flags int32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.open[handle] = path
 	if have := d.files[path]; have == nil || have.removed {
 		d.files[path] = f
 	}
+	const journal = lib.SQLITE_OPEN_WAL | lib.SQLITE_OPEN_MAIN_JOURNAL
+	d.open[id] = &handle{file: d.files[path], syncDir: flags&lib.SQLITE_OPEN_CREATE != 0 && flags&journal != 0}
 }
 
-func (d *Disk) closed(handle uintptr) {
+func (d *Disk) closed(id uintptr) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.open, handle)
+	delete(d.open, id)
 }
 
 // tick counts a change: now says that it is the one in which the power fails, off that it comes too late.
@@ -170,10 +178,10 @@ func (d *Disk) tickLocked() (now, off bool) {
 	return d.off, false
 }
 
-func (d *Disk) write(handle uintptr, b []byte, at int64, really func() int32) int32 {
+func (d *Disk) write(id uintptr, b []byte, at int64, really func() int32) int32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	f := d.files[d.open[handle]]
+	f := d.open[id].file
 	now, off := d.tickLocked()
 	grows := at + int64(len(b)) - f.size
 	switch {
@@ -189,14 +197,14 @@ func (d *Disk) write(handle uintptr, b []byte, at int64, really func() int32) in
 	return really()
 }
 
-func (d *Disk) truncate(handle uintptr, n int64, really func() int32) int32 {
+func (d *Disk) truncate(id uintptr, n int64, really func() int32) int32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now, off := d.tickLocked()
 	if off {
 		return lib.SQLITE_IOERR_TRUNCATE
 	}
-	d.files[d.open[handle]].truncate(n)
+	d.open[id].file.truncate(n)
 	if now {
 		return lib.SQLITE_IOERR_TRUNCATE
 	}
@@ -204,17 +212,18 @@ func (d *Disk) truncate(handle uintptr, n int64, really func() int32) int32 {
 }
 
 // sync syncs for the record only: what the process reads back is in the system's cache.
-func (d *Disk) sync(handle uintptr) int32 {
+func (d *Disk) sync(id uintptr) int32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if now, off := d.tickLocked(); now || off {
 		return lib.SQLITE_IOERR_FSYNC
 	}
-	f := d.files[d.open[handle]]
-	if !f.entered { // SQLite syncs the directory along with a new journal
+	h := d.open[id]
+	if h.syncDir {
 		d.syncDirLocked()
+		h.syncDir = false
 	}
-	f.sync()
+	h.file.sync()
 	return lib.SQLITE_OK
 }
 

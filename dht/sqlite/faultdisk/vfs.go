@@ -113,7 +113,7 @@ func (v *vfs) open(tls *libc.TLS, _, path, file uintptr, flags int32, outFlags u
 	rc = really(tls, v.real, path, file, flags, outFlags)
 	if f := at[lib.Tsqlite3_file](file); rc == lib.SQLITE_OK {
 		f.FpMethods = v.replaced(f.FpMethods)
-		v.disk.opened(file, name, old)
+		v.disk.opened(file, name, old, flags)
 	}
 	return rc
 }
