@@ -47,6 +47,7 @@ type Operator struct {
 	record []byte
 	busy   map[protocol.ID]time.Time // submissions in hand, or refused a moment ago
 
+	healthMu   sync.Mutex
 	full       bool // as the log says
 	complained time.Time
 
@@ -116,8 +117,8 @@ const complainEvery = time.Minute
 
 // health is what the person who runs the operator must know.
 func (o *Operator) health(err error) {
-	o.state.Lock()
-	defer o.state.Unlock()
+	o.healthMu.Lock()
+	defer o.healthMu.Unlock()
 	now := o.now()
 	switch {
 	case err == nil && o.full:

@@ -4,7 +4,7 @@ package sqlite
 
 const (
 	// fewCuts is how often the power is cut where nobody says.
-	fewCuts = 150
+	fewCuts = 100
 	// fewFlips is how many bits are flipped in each state of a database.
-	fewFlips = 60
+	fewFlips = 40
 )

@@ -45,7 +45,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 	t.Logf("%d power cuts (%d before the database was open, %d after it had closed), %d changes on the disk, %d records and numbers acknowledged, looked for %d times: none lost, every database whole",
 		sum.cuts, sum.opening, sum.closing, sum.changes, sum.acked, sum.checked)
-	if *powerCuts >= 100 && (sum.opening == 0 || sum.closing == 0) || sum.acked < sum.cuts || sum.opening > sum.cuts/2 {
+	if *powerCuts >= 1000 && (sum.opening == 0 || sum.closing == 0) || sum.acked < sum.cuts || sum.opening > sum.cuts/2 {
 		t.Error("the cuts are not spread over what a store does")
 	}
 }

@@ -141,15 +141,6 @@ func (s *soak) killing(ctx context.Context) {
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
 // quorumWriter stores one version after the other, each at two members.
 type quorumWriter struct {
 	s *soak
