@@ -6,12 +6,13 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 ROUNDS   ?= 5
+SOAKTIME ?= 30m
 NETLABFULL := ^(TestFaults|TestHTTPSOnly|TestMappedRoutes|TestDevicesByEveryRoute|TestFilmUnderLoss|TestTwinCustomers|TestNeighboursBehindOneCarrier|TestLoss|TestKeepers|TestIdleAgent|TestOperatorOff)$$
 CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test race lint demo demo-nat netlab netlab-full bench grow fuzz fuzz-quick storm cross staticcheck generate clean
+.PHONY: build test race lint demo demo-nat netlab netlab-full bench grow fuzz fuzz-quick storm soak faults cross staticcheck generate clean
 
 build: ## one static binary, bin/culvert
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/culvert
@@ -25,7 +26,7 @@ race: ## the same under the race detector; needs a C compiler
 lint: cross staticcheck ## vet, staticcheck, and builds for the other systems
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags netlab,netlabfull,netns ./bench/netlab/... ./discovery/... ./tunnel/portmap
+	$(GO) vet -tags netlab,netlabfull,netns,tmpfs ./bench/netlab/... ./discovery/... ./tunnel/portmap ./node/nodetest
 
 staticcheck:
 	$(GO) run $(STATICCHECK) ./...
@@ -61,6 +62,13 @@ storm: ## a million mutated datagrams at a live node
 grow: ## from the operator alone to twelve super-nodes and back to two, by kill -9, under load; half an hour
 	$(GO) test -count=1 -v -timeout 60m -run '^TestGrowAndShrink$$' ./node/nodetest -grow 12 -lookups 2000 -stores 200 -growkill
 
+soak: ## super-nodes killed with kill -9 at random for SOAKTIME, under stores and lookups
+	$(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./node/nodetest -soak $(SOAKTIME)
+
+faults: ## a thousand power cuts under node.db, 200 under operator.db, a thousand flipped bits in each state of a database
+	$(GO) test -count=1 -v -timeout 30m -run '^(TestPowerCuts|TestBitFlips)$$' ./dht/sqlite -cuts 1000 -flips 1000
+	$(GO) test -count=1 -v -timeout 30m -run '^TestPowerCuts$$' ./operator -cuts 200
+
 # The demo between NATs wants no root: where there is one, it is run as somebody else.
 demo-nat: build ## the demo between real NATs, in network namespaces of its own; Linux, needs iproute2, nftables, miniupnpd
 	@if [ "$$(id -u)" = 0 ]; then d=$$(mktemp -d) && chmod 755 $$d && cp $(BIN) $$d/ && \
@@ -71,6 +79,7 @@ netlab: build demo-nat ## real NATs, real devices, in network namespaces; needs 
 	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 15m -p 1 -tags netlab ./bench/netlab/...
 	$(GO) test -count=1 -timeout 3m -tags netns ./discovery ./discovery/nat
 	$(GO) test -count=1 -timeout 3m -tags netns ./tunnel/portmap
+	$(GO) test -count=1 -timeout 3m -tags tmpfs -run '^TestFullFileSystem$$' ./node/nodetest
 
 netlab-full: build ## every kind of site with every other, ROUNDS times, then faults, devices and an idle agent at length; as root
 	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 60m -tags netlab,netlabfull -run '^TestEveryPair$$' ./bench/netlab/matrix -rounds $(ROUNDS)

@@ -35,35 +35,56 @@ func crashChild(dir string) {
 	}
 	o, err := Open(ctx, dir, Options{})
 	fail(err)
-	pair, err := key.Generate(rand.Reader)
-	fail(err)
 	for i := 0; ; i++ {
-		tok, err := o.CreateToken(ctx, admin, TokenSpec{Domain: "acme"})
-		fail(err)
-		t, err := enrol.ParseToken(tok.Token)
-		fail(err)
-		fmt.Println("token", tok.ID)
-		keys, err := key.Generate(rand.Reader)
-		fail(err)
-		res, err := o.Enroll(ctx, enrol.NewEnrollRequest(t, keys, "n"), "")
-		fail(err)
-		r, err := protocol.ParseRecord(res.Certificate)
-		fail(err)
-		fmt.Println("node", r.Owner)
-		if _, err := o.Enroll(ctx, enrol.NewEnrollRequest(t, pair, "n"), ""); !errors.Is(err, enrol.ErrTokenUsed) {
-			fail(fmt.Errorf("a token was spent twice: %w", err))
-		}
-		spec := printer(fmt.Sprintf("p%x", r.Owner[4:12]))
-		spec.MAC, spec.Node = "", r.Owner.String()
-		dev, err := o.AddDevice(ctx, admin, spec)
-		fail(err)
-		fmt.Println("device", dev.ID)
-		if i%3 == 0 {
-			_, err := o.RevokeNode(ctx, admin, r.Owner.String())
-			fail(err)
-			fmt.Println("revoked", r.Owner)
-		}
+		fail(changeAll(ctx, o, i, func(what, id string) { fmt.Println(what, id) }))
 	}
+}
+
+// changeAll makes one change of each kind and says what has been acknowledged. Every token lets one node in, once.
+func changeAll(ctx context.Context, o *Operator, i int, acked func(what, id string)) error {
+	tok, err := o.CreateToken(ctx, admin, TokenSpec{Domain: "acme"})
+	if err != nil {
+		return err
+	}
+	acked("token", tok.ID)
+	t, err := enrol.ParseToken(tok.Token)
+	if err != nil {
+		return err
+	}
+	keys, err := key.Generate(rand.Reader)
+	if err != nil {
+		return err
+	}
+	res, err := o.Enroll(ctx, enrol.NewEnrollRequest(t, keys, "n"), "")
+	if err != nil {
+		return err
+	}
+	r, err := protocol.ParseRecord(res.Certificate)
+	if err != nil {
+		return err
+	}
+	acked("node", r.Owner.String())
+	other, err := key.Generate(rand.Reader)
+	if err != nil {
+		return err
+	}
+	if _, err := o.Enroll(ctx, enrol.NewEnrollRequest(t, other, "n"), ""); !errors.Is(err, enrol.ErrTokenUsed) {
+		return fmt.Errorf("a token was spent twice: %w", err)
+	}
+	spec := printer(fmt.Sprintf("p%x", r.Owner[4:12]))
+	spec.MAC, spec.Node = "", r.Owner.String()
+	dev, err := o.AddDevice(ctx, admin, spec)
+	if err != nil {
+		return err
+	}
+	acked("device", dev.ID.String())
+	if i%3 == 0 {
+		if _, err := o.RevokeNode(ctx, admin, r.Owner.String()); err != nil {
+			return err
+		}
+		acked("revoked", r.Owner.String())
+	}
+	return nil
 }
 
 // TestKilledAtAnyMoment kills the writer again and again. What it acknowledged must be there, and registry, records, outbox
@@ -85,7 +106,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	if testing.Short() {
 		rounds = 2
 	}
-	acked := make(map[string]map[string]bool)
+	acked := make(acknowledged)
 	for i := range rounds {
 		runAndKill(t, dir, 3+i*5, acked)
 	}
@@ -94,10 +115,23 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 	defer o.Close()
 	checkAgreement(t, o, acked)
+	if len(acked["node"]) < 10 || outbox(t, o) == 0 {
+		t.Errorf("the test did little: %d nodes", len(acked["node"]))
+	}
+}
+
+// acknowledged is what a change has returned for, by kind.
+type acknowledged map[string]map[string]bool
+
+func (a acknowledged) add(what, id string) {
+	if a[what] == nil {
+		a[what] = make(map[string]bool)
+	}
+	a[what][id] = true
 }
 
 // runAndKill kills the writer once it has acknowledged n changes, wherever it is then.
-func runAndKill(t *testing.T, dir string, n int, acked map[string]map[string]bool) {
+func runAndKill(t *testing.T, dir string, n int, acked acknowledged) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), crashDirEnv+"="+dir)
@@ -118,10 +152,7 @@ func runAndKill(t *testing.T, dir string, n int, acked map[string]map[string]boo
 		if what == "error" || !ok {
 			t.Fatalf("the writer failed: %s", lines.Text())
 		}
-		if acked[what] == nil {
-			acked[what] = make(map[string]bool)
-		}
-		acked[what][id] = true
+		acked.add(what, id)
 		if seen == n {
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
@@ -133,7 +164,7 @@ func runAndKill(t *testing.T, dir string, n int, acked map[string]map[string]boo
 	}
 }
 
-func checkAgreement(t *testing.T, o *Operator, acked map[string]map[string]bool) {
+func checkAgreement(t *testing.T, o *Operator, acked acknowledged) {
 	t.Helper()
 	err := o.db.View(t.Context(), func(tx *sqlite.Tx) error {
 		nodes, err := tx.Nodes(0, protocol.ID{}, 1_000_000)
@@ -195,9 +226,6 @@ func checkAgreement(t *testing.T, o *Operator, acked map[string]map[string]bool)
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if len(acked["node"]) < 10 || outbox(t, o) == 0 {
-		t.Errorf("the test did little: %d nodes", len(acked["node"]))
 	}
 }
 

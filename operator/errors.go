@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"culvert/operator/sqlite"
 )
 
 var (
@@ -21,6 +23,10 @@ var (
 	ErrRunning = errors.New("the operator's directory is in use by another process")
 	// ErrNotInitialised marks a directory without an operator.
 	ErrNotInitialised = errors.New("no operator here")
+	// ErrNoRoom marks a change that the operator's disk has no room for: nothing of it was made.
+	ErrNoRoom = sqlite.ErrNoRoom
+	// ErrDamaged marks an operator.db whose file has changed by itself.
+	ErrDamaged = sqlite.ErrDamaged
 )
 
 // RowError says what is wrong with one row of a bulk registration.

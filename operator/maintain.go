@@ -29,12 +29,11 @@ func (o *Operator) maintain(ctx context.Context) {
 	if port != 0 {
 		step("addresses and map", o.Announce(ctx, port))
 	}
-	step("operator record", o.update(ctx, func(tx *sqlite.Tx) error {
-		if err := o.renewChain(tx, false); err != nil {
-			return err
-		}
-		return o.loadIdentity(tx)
-	}))
+	err := o.update(ctx, func(tx *sqlite.Tx) error { return o.renewChain(tx, false) })
+	if err == nil {
+		err = o.db.View(ctx, o.loadIdentity) // never a record that is not kept
+	}
+	step("operator record", err)
 	o.warnOfExpiry(ctx)
 	step("device records", o.renewDevices(ctx))
 	step("tokens", o.db.Update(ctx, func(tx *sqlite.Tx) error { return tx.DeleteTokens(o.now().Add(-tokenKept)) }))

@@ -47,6 +47,10 @@ type Operator struct {
 	record []byte
 	busy   map[protocol.ID]time.Time // submissions in hand, or refused a moment ago
 
+	healthMu   sync.Mutex
+	full       bool // as the log says
+	complained time.Time
+
 	watcher  *watcher
 	handOver *handOver
 	auditor  *auditor
@@ -97,6 +101,7 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Operator, err error)
 	o := &Operator{Authority: a, handing: make(chan struct{}, 1), dir: dir, lock: lock, log: opt.Log, busy: make(map[protocol.ID]time.Time)}
 	o.watcher, o.auditor = newWatcher(o), newAuditor(o)
 	o.handOver = newHandOver(o, o.watcher)
+	a.db.OnHealth = o.health
 	if err := a.db.Update(ctx, o.load); err != nil {
 		return nil, err
 	}
@@ -105,6 +110,24 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Operator, err error)
 	}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	return o, nil
+}
+
+// complainEvery bounds how often a disk that is full off and on is complained of.
+const complainEvery = time.Minute
+
+// health is what the person who runs the operator must know.
+func (o *Operator) health(err error) {
+	o.healthMu.Lock()
+	defer o.healthMu.Unlock()
+	now := o.now()
+	switch {
+	case err == nil && o.full:
+		o.full = false
+		o.log.Info("the operator's database can be written again")
+	case err != nil && !o.full && now.Sub(o.complained) >= complainEvery:
+		o.full, o.complained = true, now
+		o.log.Error("changes and enrolments are refused until there is room; what is known goes on being served", "directory", o.dir, "error", err)
+	}
 }
 
 func (a *Authority) loadKeys(dir string) error {

@@ -179,15 +179,13 @@ func (o *Operator) setPeers(ctx context.Context, peers []netip.AddrPort) error {
 				return err
 			}
 		}
-		if err := o.rebuildMap(tx); err != nil {
-			return err
-		}
-		return o.loadIdentity(tx)
+		return o.rebuildMap(tx)
 	})
 	if err != nil {
 		set(old)
+		return err
 	}
-	return err
+	return o.db.View(ctx, o.loadIdentity)
 }
 
 // StaticRecords are all records that the operator has signed and that hold now: a node database that was lost is filled from

@@ -11,7 +11,10 @@
 //	setting  (name, value)
 //
 // What is in a record is read from its bytes; nothing is kept twice but the owner, by which it is found. sum is the first 16
-// bytes of SHA-256 over the row, checked on every read from disk: a row whose bits have changed is dropped, logged and comes back by
-// repair. A file that SQLite itself calls corrupt is moved aside to node.db.corrupt-<time> and a new one begun with the
-// records that are in memory. The index of everything is read at Open, which also checks the whole file.
+// bytes of SHA-256 over the row, checked on every read from disk: a row whose bits have changed is dropped, logged and comes
+// back by repair. A file that SQLite itself calls corrupt is moved aside to node.db.corrupt-<time> and a new one begun with
+// the records that are in memory. The index of everything is read at Open, which also checks the whole file, tables against
+// their indexes too.
+//
+// A disk that is full or fails makes the store read-only, with one line in the log, until a write works again.
 package sqlite

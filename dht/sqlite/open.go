@@ -62,7 +62,7 @@ func openHandle(ctx context.Context, path string, maxBytes int64) (_ *handle, er
 	}
 	h.write.SetMaxOpenConns(1)
 	var check string
-	if err := h.write.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&check); err != nil {
+	if err := h.write.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&check); err != nil {
 		return nil, err
 	}
 	if check != "ok" {

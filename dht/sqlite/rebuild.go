@@ -3,6 +3,9 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 
 	"culvert/dht/index"
 	"culvert/protocol"
@@ -22,9 +25,12 @@ func (s *Store) reportDamage() {
 }
 
 // rebuild moves the file aside and begins a new one with what is in memory. Own sequences, marks and settings are lost with
-// the file: a node's sequence starts again at the floor that its caller gives.
-func (s *Store) rebuild(cause error) {
-	s.log.Error("the database is corrupt; it is moved aside and rebuilt from memory and the mesh", "file", s.path, "error", cause)
+// the file: a node's sequence starts again at the floor that its caller gives. Where there is no room for a new file, what is in
+// memory goes on being served, and the next write tries again.
+func (s *Store) rebuild(cause error) error {
+	if !s.aside { // else this is one more try
+		s.log.Error("the database is corrupt; it is moved aside and rebuilt from memory and the mesh", "file", s.path, "error", cause)
+	}
 	s.damaged.Store(false)
 	raws := s.index.Load().Resident()
 	s.mu.Lock()
@@ -33,18 +39,38 @@ func (s *Store) rebuild(cause error) {
 		s.log.Warn("the corrupt database does not close cleanly", "file", s.path, "error", err)
 	}
 	if err := moveAside(s.path, s.asideSuffix()); err != nil {
-		s.log.Error("the corrupt database cannot be moved aside", "file", s.path, "error", err)
+		s.damaged.Store(true)
+		return fmt.Errorf("%w: move the corrupt database aside: %w", errNoRoom, err)
 	}
-	h, err := openHandle(context.Background(), s.path, s.opts.MaxBytes)
+	h, x, err := s.begin(raws)
+	s.aside = err != nil
 	if err != nil {
-		s.log.Error("no new database can be made", "file", s.path, "error", err)
 		s.damaged.Store(true) // the closed handle stays: the next write tries again
-		return
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if rerr := os.Remove(s.path + suffix); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+				err = errors.Join(err, rerr)
+			}
+		}
+		return fmt.Errorf("%w: begin a new database: %w", errNoRoom, err)
 	}
 	s.file = h
+	s.index.Store(x)
+	return nil
+}
+
+// begin makes a new file with these records and its index.
+func (s *Store) begin(raws [][]byte) (_ *handle, _ *index.Index, err error) {
+	h, err := openHandle(context.Background(), s.path, s.opts.MaxBytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.close())
+		}
+	}()
 	x := index.New(s.opts.Budget)
-	err = s.commit([]*request{{work: func(g *group) error {
-		g.index = x
+	if err := commit(h, x, []*request{{work: func(g *group) error {
 		for _, raw := range raws {
 			r, err := protocol.ParseRecord(raw)
 			if err != nil {
@@ -55,12 +81,8 @@ func (s *Store) rebuild(cause error) {
 			}
 		}
 		return nil
-	}}})
-	if err == nil {
-		err = s.load(context.Background(), h, x)
+	}}}); err != nil {
+		return nil, nil, err
 	}
-	if err != nil {
-		s.log.Error("what was in memory is not in the new database", "file", s.path, "error", errors.Join(cause, err))
-	}
-	s.index.Store(x)
+	return h, x, s.load(context.Background(), h, x)
 }

@@ -96,6 +96,7 @@ func (s *Store) fetch(x *index.Index, r index.Ref) ([]byte, bool) {
 		}
 	case errors.Is(err, errCorrupt):
 		s.reportDamage()
+	case s.damaged.Load(): // known, and no new file so far
 	default:
 		s.log.Error("a record cannot be read", "table", r.Table.String(), "file", s.path, "error", err)
 	}

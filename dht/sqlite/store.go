@@ -16,7 +16,7 @@ import (
 )
 
 // errNoRoom marks a write that failed for a reason that passes.
-var errNoRoom = errors.New("sqlite: cannot write")
+var errNoRoom = errors.New("sqlite: cannot write (is the disk full?)")
 
 // DefaultBudget is how many bytes of records are kept in memory.
 const DefaultBudget = 64 << 20
@@ -26,7 +26,7 @@ type Options struct {
 	Budget   int64 // bytes of records kept in memory; 0 is DefaultBudget
 	MaxBytes int64 // size of the file at which it counts as full; 0 is no cap
 	Log      *slog.Logger
-	Now      func() time.Time // names files that are moved aside
+	Now      func() time.Time // names files that are moved aside, and paces the log
 }
 
 // Store is a dht.Store in a SQLite file.
@@ -47,6 +47,11 @@ type Store struct {
 	file   *handle
 	health error
 	closed error
+
+	// The writer's.
+	full       bool // as the log says of a disk that may be full off and on
+	complained time.Time
+	aside      bool // the corrupt file is, and no new one could be begun so far
 }
 
 var _ dht.Store = (*Store)(nil)
@@ -198,16 +203,20 @@ func (s *Store) Health() error {
 	return s.health
 }
 
+// complainEvery bounds how often a disk that is full off and on is complained of.
+const complainEvery = time.Minute
+
 func (s *Store) setHealth(err error) {
 	s.mu.Lock()
-	changed := (err == nil) != (s.health == nil)
 	s.health = err
 	s.mu.Unlock()
+	now := s.opts.Now()
 	switch {
-	case !changed:
-	case err == nil:
+	case err == nil && s.full:
+		s.full = false
 		s.log.Info("the database can be written again", "file", s.path)
-	default:
+	case err != nil && !s.full && now.Sub(s.complained) >= complainEvery:
+		s.full, s.complained = true, now
 		s.log.Error("the database cannot be written; reads go on, and writing is tried again with every store", "file", s.path, "error", err)
 	}
 }

@@ -76,15 +76,8 @@ func (s *Store) gather(first *request) []*request {
 }
 
 func (s *Store) writeGroup(reqs []*request) {
-	if s.damaged.Load() {
-		s.rebuild(errCorrupt)
-	}
-	err := classify(s.commit(reqs))
-	if errors.Is(err, errCorrupt) {
-		s.rebuild(err)
-		err = classify(s.commit(reqs))
-	}
-	if err != nil && len(reqs) > 1 {
+	err := s.write(reqs)
+	if err != nil && len(reqs) > 1 && !s.damaged.Load() {
 		// One request's failure must not fail its neighbours.
 		for _, r := range reqs {
 			s.writeGroup([]*request{r})
@@ -106,9 +99,24 @@ func (s *Store) writeGroup(reqs []*request) {
 	}
 }
 
-func (s *Store) commit(reqs []*request) (err error) {
-	// The file is replaced by this goroutine only.
-	h := s.file
+// write commits, into a new file where the old one is corrupt. The file is replaced by this goroutine only.
+func (s *Store) write(reqs []*request) error {
+	var err error
+	if s.damaged.Load() {
+		err = s.rebuild(errCorrupt)
+	}
+	if err == nil {
+		err = classify(commit(s.file, s.index.Load(), reqs))
+	}
+	if errors.Is(err, errCorrupt) {
+		if err = s.rebuild(err); err == nil {
+			err = classify(commit(s.file, s.index.Load(), reqs))
+		}
+	}
+	return err
+}
+
+func commit(h *handle, x *index.Index, reqs []*request) (err error) {
 	tx, err := h.write.Begin()
 	if err != nil {
 		return err
@@ -118,7 +126,7 @@ func (s *Store) commit(reqs []*request) (err error) {
 			tx.Rollback() // its failure adds nothing: the connection is discarded
 		}
 	}()
-	g := &group{tx: tx, stmt: &h.stmt, index: s.index.Load(), staged: make(map[stagedKey]*protocol.Record)}
+	g := &group{tx: tx, stmt: &h.stmt, index: x, staged: make(map[stagedKey]*protocol.Record)}
 	for _, r := range reqs {
 		if err := r.work(g); err != nil {
 			return err

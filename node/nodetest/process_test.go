@@ -1,6 +1,7 @@
 package nodetest
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -10,13 +11,20 @@ import (
 // process is a node that runs as a process of its own, to be killed.
 type process struct {
 	*agent
-	cmd *exec.Cmd
+	cmd  *exec.Cmd
+	said io.Writer // gets the log, where it is wanted
 }
 
 // superProcess makes a super-node that is a process, and waits until it serves.
 func (m *mesh) superProcess(name, domain string) *process {
 	m.t.Helper()
-	p := &process{agent: m.enrolled(name, domain)}
+	return m.superProcessSaying(name, domain, nil)
+}
+
+// superProcessSaying is superProcess, with its log going to said.
+func (m *mesh) superProcessSaying(name, domain string, said io.Writer) *process {
+	m.t.Helper()
+	p := &process{agent: m.enrolled(name, domain), said: said}
 	p.start()
 	m.t.Cleanup(func() { p.kill() })
 	p.serving()
@@ -29,6 +37,9 @@ func (p *process) start() {
 	p.cmd = exec.Command(self)
 	p.cmd.Env = append(os.Environ(), envDir+"="+p.dir, envListen+"="+p.set.Listen, envSuper+"=1")
 	p.cmd.Stderr = testLog{p.t, p.name}
+	if p.said != nil {
+		p.cmd.Env, p.cmd.Stderr = append(p.cmd.Env, "NODETEST_LOG=1"), p.said
+	}
 	noError(p.t, p.cmd.Start())
 	p.connect()
 }

@@ -82,6 +82,7 @@ func toProblem(err error) (problem, int) {
 		{operator.ErrForbidden, "forbidden", http.StatusForbidden},
 		{operator.ErrStandby, "standby", http.StatusServiceUnavailable},
 		{operator.ErrUnavailable, "unavailable", http.StatusServiceUnavailable},
+		{operator.ErrNoRoom, "no_room", http.StatusInsufficientStorage},
 		{operator.ErrInvalid, "invalid", http.StatusBadRequest},
 	} {
 		if errors.Is(err, c.err) {

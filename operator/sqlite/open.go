@@ -16,8 +16,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 
-	_ "modernc.org/sqlite"
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
 )
 
 var (
@@ -27,6 +29,8 @@ var (
 	ErrNewer = errors.New("operator database is of a newer version than this program")
 	// ErrNotFound marks a row that is not there.
 	ErrNotFound = errors.New("not found")
+	// ErrNoRoom marks what failed because the disk is full or cannot be written. It passes by itself once there is room.
+	ErrNoRoom = errors.New("the operator's database cannot be written (is the disk full?); nothing was changed")
 )
 
 //go:embed schema/*.sql
@@ -37,6 +41,10 @@ const readers = 4
 // DB is the open database. It is safe for concurrent use.
 type DB struct {
 	write, read *sql.DB
+
+	// OnHealth hears of each write that failed for want of room, and, with nil, of the first that worked again. Set before use.
+	OnHealth func(error)
+	noRoom   atomic.Bool
 }
 
 // Create makes a new database at path with mode 0600; there must be no file yet.
@@ -66,6 +74,9 @@ func Open(ctx context.Context, path string) (*DB, error) {
 		return nil, fmt.Errorf("open the operator database: %w", err)
 	}
 	d.write.SetMaxOpenConns(1)
+	if err := d.check(ctx); err != nil {
+		return nil, errors.Join(err, d.write.Close())
+	}
 	if err := d.migrate(ctx); err != nil {
 		return nil, errors.Join(err, d.write.Close())
 	}
@@ -101,6 +112,43 @@ func fileURI(path string) (string, error) {
 
 // Close waits for running transactions and closes the database.
 func (d *DB) Close() error { return errors.Join(d.read.Close(), d.write.Close()) }
+
+// check reads the whole file, tables against their indexes too. Unlike node.db it cannot be had from anybody else.
+func (d *DB) check(ctx context.Context) error {
+	var line string
+	if err := d.write.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&line); err != nil {
+		return failed(err)
+	}
+	if line != "ok" {
+		return fmt.Errorf("%w: %s; %s", ErrDamaged, line, mend)
+	}
+	return nil
+}
+
+// mend is what to do about damage.
+const mend = "bring a backup back with `culvert operator restore`"
+
+// failed tells want of room, which passes, and damage from other failures.
+func failed(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_NOMEM:
+			return fmt.Errorf("%w: %w", ErrNoRoom, err)
+		case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
+			return fmt.Errorf("%w: %w; %s", ErrDamaged, err, mend)
+		}
+	}
+	return fmt.Errorf("operator database: %w", err)
+}
+
+func (d *DB) noted(err error) error {
+	full := errors.Is(err, ErrNoRoom)
+	if (full || err == nil) && (d.noRoom.Swap(full) || full) && d.OnHealth != nil {
+		d.OnHealth(err)
+	}
+	return err
+}
 
 func (d *DB) migrate(ctx context.Context) error {
 	files, err := fs.Glob(schema, "schema/*.sql")

@@ -16,7 +16,9 @@ type Tx struct {
 }
 
 // Update runs fn in the one writing transaction and commits, durably, if it returns nil.
-func (d *DB) Update(ctx context.Context, fn func(*Tx) error) error { return run(ctx, d.write, fn) }
+func (d *DB) Update(ctx context.Context, fn func(*Tx) error) error {
+	return d.noted(run(ctx, d.write, fn))
+}
 
 // View runs fn on a consistent snapshot.
 func (d *DB) View(ctx context.Context, fn func(*Tx) error) error { return run(ctx, d.read, fn) }
@@ -24,7 +26,7 @@ func (d *DB) View(ctx context.Context, fn func(*Tx) error) error { return run(ct
 func run(ctx context.Context, db *sql.DB, fn func(*Tx) error) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("operator database: %w", err)
+		return failed(err)
 	}
 	if err := fn(&Tx{ctx, tx}); err != nil {
 		if rerr := tx.Rollback(); rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
@@ -33,7 +35,7 @@ func run(ctx context.Context, db *sql.DB, fn func(*Tx) error) error {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("operator database: commit: %w", err)
+		return failed(err)
 	}
 	return nil
 }
@@ -41,7 +43,7 @@ func run(ctx context.Context, db *sql.DB, fn func(*Tx) error) error {
 func (t *Tx) exec(query string, args ...any) error {
 	_, err := t.tx.ExecContext(t.ctx, query, args...)
 	if err != nil {
-		return fmt.Errorf("operator database: %w", err)
+		return failed(err)
 	}
 	return nil
 }
@@ -50,11 +52,11 @@ func (t *Tx) exec(query string, args ...any) error {
 func (t *Tx) execOne(query string, args ...any) error {
 	r, err := t.tx.ExecContext(t.ctx, query, args...)
 	if err != nil {
-		return fmt.Errorf("operator database: %w", err)
+		return failed(err)
 	}
 	n, err := r.RowsAffected()
 	if err != nil {
-		return fmt.Errorf("operator database: %w", err)
+		return failed(err)
 	}
 	if n == 0 {
 		return ErrNotFound
@@ -70,7 +72,7 @@ func one[T any](t *Tx, scan func(scanner) (T, error), query string, args ...any)
 		return v, ErrNotFound
 	}
 	if err != nil {
-		return v, fmt.Errorf("operator database: %w", err)
+		return v, failed(err)
 	}
 	return v, nil
 }
@@ -78,19 +80,19 @@ func one[T any](t *Tx, scan func(scanner) (T, error), query string, args ...any)
 func all[T any](t *Tx, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := t.tx.QueryContext(t.ctx, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("operator database: %w", err)
+		return nil, failed(err)
 	}
 	defer rows.Close()
 	var out []T
 	for rows.Next() {
 		v, err := scan(rows)
 		if err != nil {
-			return nil, fmt.Errorf("operator database: %w", err)
+			return nil, failed(err)
 		}
 		out = append(out, v)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("operator database: %w", err)
+		return nil, failed(err)
 	}
 	return out, nil
 }
