@@ -1,0 +1,32 @@
+package main
+
+// design is how the parts that decide at scale work: as the code has them, or as the model recommends.
+type design struct {
+	Name string `json:"name"`
+	// Map is what a reader fetches when there is a newer map.
+	Map mapWay `json:"map"`
+	// PushAll: the operator itself brings every entry and head to every super-node; else to the ranges concerned and a few
+	// others, and the super-nodes tell each other.
+	PushAll bool `json:"push_all"`
+	// RepairAll: every super-node compares the tables that are everywhere with every other one.
+	RepairAll bool `json:"repair_all"`
+	// Batch is the least time between two maps in seconds, 0 for a map with every change.
+	Batch float64 `json:"batch_s"`
+}
+
+type mapWay string
+
+const (
+	mapWhole   mapWay = "whole"   // every entry
+	mapChanges mapWay = "changes" // the entries that are newer than the map held
+	mapOwn     mapWay = "own"     // the ranges of the own domain and a handful of super-nodes, proved by a tree's hashes
+)
+
+// few is to how many super-nodes a thing goes that all are to have, where these pass it on; so many are also asked.
+const few = 8
+
+func asBuilt() design {
+	return design{Name: "as built", Map: mapWhole, PushAll: true, RepairAll: true}
+}
+
+func recommended() design { return design{Name: "recommended", Map: mapOwn, Batch: 60} }
