@@ -7,24 +7,28 @@ import (
 	"culvert/discovery/keeper"
 	"culvert/discovery/nat"
 	"culvert/node/config"
+	"culvert/operator/care"
 	"culvert/partition"
 )
 
 // What the code does, as far as its packages do not export it; TestRulesAreTheCodes reads each from the source again.
 const (
-	codeRefreshIdle    = 4 * time.Minute // node: revocations and map are asked for after this and up to a quarter more
-	codeRefreshBusy    = 5 * time.Second // node: revocations, while it is an end of a tunnel
-	codeActivePing     = 2 * time.Second // node: homes, while it is an end of a tunnel
-	codeSilentInterval = 5 * time.Minute // node: homes of a node that need not be asked from outside
-	codeWantHomes      = 2               // node
-	codeMissInterval   = time.Minute     // operator: every super-node is probed
-	codeMissLimit      = 3               // operator: so many misses in a row, and it leaves the map
+	codeRefreshIdle    = 4 * time.Minute        // node: revocations and map are asked for after this and up to a quarter more
+	codeRefreshBusy    = 5 * time.Second        // node: revocations, while it is an end of a tunnel
+	codeActivePing     = 2 * time.Second        // node: homes, while it is an end of a tunnel
+	codeSilentInterval = 5 * time.Minute        // node: homes of a node that need not be asked from outside
+	codeWantHomes      = 2                      // node
+	codeWatch          = 30 * time.Second       // operator: every super-node is probed and asked how it is
+	codeSpyEvery       = 6 * time.Second        // care: every super-node is asked by a spy
+	codeSpyRate        = 100                    // care: so many in a second at most
+	codeHandOverTick   = 250 * time.Millisecond // operator: who fills a range is asked how far it is, then ever more seldom
 	codeNodeLife       = 30 * 24 * time.Hour
 	codeReadQuorum     = 2                      // dht: K
 	codeWriteQuorum    = 2                      // dht: W
 	codeFirstRetry     = 250 * time.Millisecond // endpoint: then twice that, and so on
 	codeMostRelays     = 3                      // tunnel: relays tried for one node
 	codeReplicas       = partition.Replicas
+	codeMissLimit      = care.MissLimit
 )
 
 // What its packages do export.

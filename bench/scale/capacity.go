@@ -59,15 +59,18 @@ func fill(a assumptions, supers int, r *rand.Rand, loads []float64) (curve []fil
 	return curve, streams
 }
 
+// settling is for how many mean holding times tunnels come and go before those refused are counted, and counting for how many they are.
+const settling, counting = 3, 3
+
 // offer runs arrivals and departures, holding times exponential with mean 1, until the number in progress has settled.
 func offer(free []int, homes [][codeWantHomes]int32, load float64, r *rand.Rand) (f filled) {
 	var ends departures
 	now, asked, refused := 0.0, 0.0, 0.0
-	capacity := 0
+	all := 0
 	for _, n := range free {
-		capacity += n
+		all += n
 	}
-	for now < 8 {
+	for now < settling+counting {
 		now += r.ExpFloat64() / load
 		for len(ends) > 0 && ends[0].at < now {
 			free[ends.pop()] += 2
@@ -84,7 +87,7 @@ func offer(free []int, homes [][codeWantHomes]int32, load float64, r *rand.Rand)
 				break
 			}
 		}
-		if now > 4 {
+		if now > settling {
 			asked++
 			refused += when(relay < 0)
 		}
@@ -97,7 +100,7 @@ func offer(free []int, homes [][codeWantHomes]int32, load float64, r *rand.Rand)
 	for _, n := range free {
 		left += n
 	}
-	return filled{Refused: refused / max(1, asked), Busiest: 1 - float64(left)/math.Max(1, float64(capacity))}
+	return filled{Refused: refused / max(1, asked), Busiest: 1 - float64(left)/math.Max(1, float64(all))}
 }
 
 // tunnelsAtOnce is how many relayed tunnels so many nodes have at once in working hours.
@@ -105,12 +108,17 @@ func (a assumptions) tunnelsAtOnce(nodes float64) float64 {
 	return nodes * a.Tunnels * a.Relayed * a.TunnelMinutes * 60 / working
 }
 
+// mostSimulated bounds how many super-nodes tunnels are played through: from some hundreds on more of them change nothing.
+const mostSimulated = 2000
+
 // capacityOf is for one size.
 func capacityOf(a assumptions, nodes, supers int, r *rand.Rand) capacity {
 	c := capacity{Nodes: nodes, Supers: supers, Connections: supers * a.Connections}
 	c.Most = float64(c.Connections) / 2
 	loads := []float64{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1, 1.1, 1.2}
-	c.Curve, c.Streams = fill(a, supers, r, loads)
+	played := min(supers, mostSimulated)
+	c.Curve, c.Streams = fill(a, played, r, loads)
+	c.Streams *= float64(supers) / float64(played)
 	for i, f := range c.Curve {
 		if f.Refused > 0.01 {
 			if i > 0 {

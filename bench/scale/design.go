@@ -29,4 +29,10 @@ func asBuilt() design {
 	return design{Name: "as built", Map: mapWhole, PushAll: true, RepairAll: true}
 }
 
+// changesOnly is the least that a large mesh needs.
+func changesOnly() design { return design{Name: "changes only", Map: mapChanges, Batch: 60} }
+
 func recommended() design { return design{Name: "recommended", Map: mapOwn, Batch: 60} }
+
+// designs are those that are compared; the plots of causes show the first and the last.
+func designs() []design { return []design{asBuilt(), changesOnly(), recommended()} }

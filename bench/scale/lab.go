@@ -4,7 +4,7 @@ import (
 	"container/heap"
 	"math"
 	"math/rand/v2"
-	"net/netip"
+	"slices"
 	"time"
 
 	"culvert/dht"
@@ -31,6 +31,7 @@ type lab struct {
 	manners  map[protocol.ID]manner // the honest are left out
 	operator partition.Member
 	signer   *key.Signing
+	self     protocol.ID // the signer's
 	rand     *rand.Rand
 	start    time.Time
 	order    int                 // of events so far
@@ -61,11 +62,10 @@ func newLab(a assumptions, v *view, r *rand.Rand) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	op := protocol.NodeID(protocol.OperatorDomain, s.Public())
-	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, 1}), 7700)
 	return &lab{
 		a: a, v: v, manners: make(map[protocol.ID]manner), signer: s, rand: r, start: time.UnixMilli(1_800_000_000_000),
-		operator: partition.Member{Peer: protocol.Peer{ID: op, Addr: addr}, Range: partition.Whole()},
+		operator: partition.Member{Peer: protocol.Peer{ID: operatorID, Addr: operatorAddr()}, Range: partition.Whole()},
+		self:     protocol.NodeID(1, s.Public()),
 	}, nil
 }
 
@@ -80,6 +80,7 @@ func (l *lab) lookup(u *reader, t dht.Target, present bool, age time.Duration) (
 		return out, err
 	}
 	members := l.v.serving(t.Key)
+	stands := slices.ContainsFunc(members, func(m partition.Member) bool { return m.Peer.ID == operatorID })
 	m := dht.NewLookup(dht.LookupConfig{
 		Target: t, Members: members, Operators: []partition.Member{l.operator}, Own: u.domain, Rand: l.rand, Scores: u.scores,
 		Check: func(time.Time, *protocol.Record) error { return nil },
@@ -102,7 +103,7 @@ func (l *lab) lookup(u *reader, t dht.Target, present bool, age time.Duration) (
 			}
 			u.contact[a.Peer.ID] = u.now
 			how := l.manners[a.Peer.ID]
-			if a.Peer.ID == l.operator.Peer.ID {
+			if a.Peer.ID == operatorID {
 				out.Operator++
 			} else if how != honest {
 				out.Malicious++
@@ -116,8 +117,8 @@ func (l *lab) lookup(u *reader, t dht.Target, present bool, age time.Duration) (
 			switch {
 			case how == stale:
 				raw = old
-			case how == denies, a.Peer.ID == l.operator.Peer.ID && t.Kind != dht.FindDevices:
-				raw = nil // what moves is not at the operator (DHT-11)
+			case how == denies, a.Peer.ID == operatorID && t.Kind != dht.FindDevices && !stands:
+				raw = nil // what moves is not at the operator (DHT-11), unless it stands in for a member here
 			}
 			l.push(&q, u.now.Add(delay), dht.Event{Kind: dht.EventAnswer, Tag: a.Tag, Command: a.Payload.Command() + 1, Payload: answer(raw)})
 		}
@@ -154,7 +155,7 @@ func (l *lab) records(t dht.Target, now time.Time, present bool, age time.Durati
 	}
 	sign := func(seq uint64, age time.Duration) ([]byte, error) {
 		r := &protocol.Record{
-			Table: protocol.TableNodeInfo, Owner: t.Key, Signer: l.operator.Peer.ID, Epoch: 1, Sequence: seq,
+			Table: protocol.TableNodeInfo, Owner: t.Key, Signer: l.self, Epoch: 1, Sequence: seq,
 			Issued: now.Add(-age), Expires: now.Add(-age).Add(codeExpiry),
 		}
 		switch t.Kind {

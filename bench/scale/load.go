@@ -49,6 +49,8 @@ const (
 	byRepair     = "digests compared"
 	byMoved      = "records moved"
 	byProbes     = "probes of super-nodes"
+	bySpies      = "questions by spies"
+	byHandOver   = "ranges handed over"
 	bySubmits    = "super-nodes that offer themselves"
 	byEnrolment  = "enrolments and renewals"
 	byChanges    = "devices and revocations"
@@ -69,13 +71,14 @@ type network struct {
 
 func (n network) supers() float64 { return float64(n.churn.Supers) }
 
-// epochs is how many maps there are a second. A super-node that comes is on two: it fills, then it serves.
+// epochs is how many maps there are a second. A super-node that comes makes one when it offers itself, to fill, and one when it
+// has filled, with others that have in that moment; those that are gone leave in one map a round.
 func (n network) epochs() float64 {
-	e := 1.5 * n.churn.Changes
 	if n.d.Batch > 0 {
-		e = min(e, 1/n.d.Batch)
+		return min(n.churn.Maps, 1/n.d.Batch)
 	}
-	return e
+	joins := n.churn.Changes / 2
+	return joins + min(joins, 1/codeHandOverTick.Seconds()) + min(joins, 1/codeWatch.Seconds())
 }
 
 // refresh is the mean time between two questions for the map and for revocations.
@@ -194,9 +197,19 @@ func (n network) superMap() flow {
 func (n network) operator(lookups bool) (l flows) {
 	a, s := n.a, n.s
 	supers := n.supers()
-	// A probe is a signed Ping and a TCP connection that is closed again: six segments of 52 bytes.
-	l.add(byProbes, supers/codeMissInterval.Seconds(), s.Probe)
-	l.add(byProbes+" (TCP)", 3*supers/codeMissInterval.Seconds(), exchange{52, 52})
+	// A probe is a signed Ping and a TCP connection that is closed again: six segments of 52 bytes. Then it is asked how it is.
+	rounds := supers / codeWatch.Seconds()
+	l.add(byProbes, rounds, s.Probe)
+	l.add(byProbes+" (TCP)", 3*rounds, exchange{52, 52})
+	l.add(byProbes+" (how it is)", rounds, s.Notify)
+	// A spy is a stranger to nearly everybody, so it opens a session first.
+	spied := min(supers/codeSpyEvery.Seconds(), codeSpyRate)
+	l.add(bySpies, spied, s.GetDevice)
+	l.add(bySpies+" (sessions)", spied, s.Open)
+	// Who takes over a range is asked until it is filled, about five times; then each table's digests are compared with R.
+	filling := n.churn.Changes / 2
+	l.add(byHandOver, 5*filling, s.Notify)
+	l.add(byHandOver+" (digests)", 2*3*codeReplicas*filling, s.Digest)
 	pushed := few + 0.0
 	if n.d.PushAll {
 		pushed = supers

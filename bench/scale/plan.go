@@ -1,124 +1,110 @@
 package main
 
 import (
-	"cmp"
 	"math"
+	"math/rand/v2"
+	"net/netip"
 	"slices"
 
 	"culvert/partition"
 	"culvert/protocol"
 )
 
-// plan is the map that the operator would sign next: every volunteer that is on, placed.
+// plan is the operator's: who is admitted, and the map in force.
 type plan struct {
-	p      *population
-	ranges []*span // in order of position, without gaps
-	of     map[protocol.ID]*span
+	p     *population
+	rand  *rand.Rand
+	state partition.State
+	on    map[protocol.ID]bool
 }
 
-type span struct {
-	partition.Range
-	load    float64
-	members []protocol.ID
+// operatorID is the operator's, which stands in where members are wanting.
+var operatorID = protocol.NewID(protocol.OperatorDomain, protocol.Hash{1})
+
+func operatorAddr() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{9, 9, 9, 9}), 7700)
 }
 
-func newPlan(p *population) *plan {
-	return &plan{p: p, ranges: []*span{{Range: partition.Whole(), load: float64(p.nodes)}}, of: make(map[protocol.ID]*span)}
+func newPlan(p *population, r *rand.Rand) *plan {
+	l := &plan{p: p, rand: r, on: make(map[protocol.ID]bool)}
+	l.state.Operator = partition.Candidate{ID: operatorID, Addresses: []netip.AddrPort{operatorAddr()}}
+	for _, c := range p.customers {
+		l.state.Load = append(l.state.Load, partition.DomainLoad{Domain: c.domain, Weight: uint64(math.Ceil(c.nodes * (1 + p.a.DevicesPerNode)))})
+	}
+	return l
 }
 
-// step takes in who left and who came.
-func (l *plan) step(left, came []protocol.ID) {
+// step takes in who left and who came, and makes the next map. What was being filled has been by now.
+func (l *plan) step(left []protocol.ID, came []volunteer) {
 	for _, id := range left {
-		if s := l.of[id]; s != nil {
-			delete(l.of, id)
-			s.members = slices.DeleteFunc(s.members, func(m protocol.ID) bool { return m == id })
+		delete(l.on, id)
+	}
+	if len(left) > 0 {
+		l.state.Supers = slices.DeleteFunc(l.state.Supers, func(c partition.Candidate) bool { return !l.on[c.ID] })
+	}
+	for _, v := range came {
+		if !l.on[v.id] {
+			l.on[v.id] = true
+			l.state.Supers = append(l.state.Supers, partition.Candidate{ID: v.id, Addresses: []netip.AddrPort{v.addr}})
 		}
 	}
-	for _, id := range came {
-		s := slices.MaxFunc(l.ranges, func(a, b *span) int { return cmp.Compare(a.need(), b.need()) })
-		s.members = append(s.members, id)
-		l.of[id] = s
-		if len(s.members) >= 2*partition.Replicas {
-			l.split(s)
+	l.state.Filled = make(map[protocol.ID]bool)
+	for _, p := range l.state.Present {
+		if p.Fill.Valid() {
+			l.state.Filled[p.ID] = true
 		}
 	}
-	for i := 0; i < len(l.ranges); i++ {
-		if s := l.ranges[i]; len(s.members) < partition.Replicas && len(l.ranges) > 1 {
-			i = l.refill(i)
+	l.state.Present = partition.Next(l.state, l.rand)
+}
+
+// settle makes maps until nothing changes any more, as before anybody leaves.
+func (l *plan) settle() {
+	for range 200 {
+		before := l.state.Present
+		l.step(nil, nil)
+		if slices.EqualFunc(before, l.state.Present, samePlace) {
+			return
 		}
 	}
 }
 
-// need orders the ranges: those without R members first, then by load a member.
-func (s *span) need() float64 {
-	if len(s.members) < partition.Replicas {
-		return math.Inf(1)
-	}
-	return s.load / float64(len(s.members))
+func samePlace(a, b partition.Placement) bool {
+	return a.ID == b.ID && a.Range == b.Range && a.Fill == b.Fill
 }
 
-func (l *plan) split(s *span) {
-	lo, hi := s.From, s.To
-	for range 64 { // the position that halves the load
-		mid := lo + (hi-lo)/2
-		if l.p.within(s.From, mid) < s.load/2 {
-			lo = mid
-		} else {
-			hi = mid
+// begin places those who are there at first.
+func (l *plan) begin(on []volunteer) {
+	l.step(nil, on)
+	l.settle()
+}
+
+// missing is how many nodes' positions p keeps that o does not.
+func (p *population) missing(now, before partition.Placement) float64 {
+	n := 0.0
+	for _, r := range union(now) {
+		n += p.within(r.From, r.To)
+		for _, o := range union(before) {
+			if both, ok := r.Intersect(o); ok {
+				n -= p.within(both.From, both.To)
+			}
 		}
 	}
-	if hi >= s.To {
-		return
-	}
-	upper := &span{Range: partition.Range{From: hi + 1, To: s.To}, members: slices.Clone(s.members[partition.Replicas:])}
-	s.To, s.members = hi, s.members[:partition.Replicas]
-	s.load, upper.load = l.p.within(s.From, s.To), l.p.within(upper.From, upper.To)
-	for _, id := range upper.members {
-		l.of[id] = upper
-	}
-	i := slices.Index(l.ranges, s)
-	l.ranges = slices.Insert(l.ranges, i+1, upper)
+	return n
 }
 
-// refill takes a member from the best served range, or merges with the lighter neighbour where none can spare one.
-func (l *plan) refill(i int) int {
-	s := l.ranges[i]
-	rich := slices.MinFunc(l.ranges, func(a, b *span) int { return cmp.Compare(a.spare(), b.spare()) })
-	if len(rich.members) > partition.Replicas {
-		id := rich.members[len(rich.members)-1]
-		rich.members = rich.members[:len(rich.members)-1]
-		s.members = append(s.members, id)
-		l.of[id] = s
-		return i - 1
+// union is what a member keeps, as ranges without overlap.
+func union(p partition.Placement) []partition.Range {
+	a, b := p.Range, p.Fill
+	switch {
+	case !a.Valid() && !b.Valid():
+		return nil
+	case !a.Valid():
+		return []partition.Range{b}
+	case !b.Valid():
+		return []partition.Range{a}
 	}
-	j := i + 1
-	if j == len(l.ranges) || i > 0 && l.ranges[i-1].load < l.ranges[j].load {
-		i, j = i-1, i
+	if _, meet := a.Intersect(b); meet {
+		return []partition.Range{{From: min(a.From, b.From), To: max(a.To, b.To)}}
 	}
-	a, b := l.ranges[i], l.ranges[j]
-	a.To, a.load, a.members = b.To, a.load+b.load, append(a.members, b.members...)
-	for _, id := range b.members {
-		l.of[id] = a
-	}
-	l.ranges = slices.Delete(l.ranges, j, j+1)
-	if len(a.members) >= 2*partition.Replicas {
-		l.split(a)
-	}
-	return i - 1
-}
-
-func (s *span) spare() float64 {
-	if len(s.members) <= partition.Replicas {
-		return math.Inf(1)
-	}
-	return s.load / float64(len(s.members))
-}
-
-// serving is a copy of who serves what.
-func (l *plan) serving() map[protocol.ID]partition.Range {
-	m := make(map[protocol.ID]partition.Range, len(l.of))
-	for id, s := range l.of {
-		m[id] = s.Range
-	}
-	return m
+	return []partition.Range{a, b}
 }

@@ -16,14 +16,14 @@ type picture struct {
 func (st *study) pictures() []picture {
 	l := []picture{
 		st.causes("operator-as-built", "Load on the operator as built", 0, func(l loads) flows { return l.Operator }, "messages/s, both ways", false),
-		st.causes("operator-recommended", "Load on the operator as recommended", 1, func(l loads) flows { return l.Operator }, "messages/s, both ways", false),
+		st.causes("operator-recommended", "Load on the operator as recommended", len(designs())-1, func(l loads) flows { return l.Operator }, "messages/s, both ways", false),
 		st.ratio(),
 		st.causes("supernode-as-built", "Load on the mean super-node as built", 0, func(l loads) flows { return l.Super }, "bytes/s, both ways", true),
-		st.causes("supernode-recommended", "Load on the mean super-node as recommended", 1, func(l loads) flows { return l.Super }, "bytes/s, both ways", true),
+		st.causes("supernode-recommended", "Load on the mean super-node as recommended", len(designs())-1, func(l loads) flows { return l.Super }, "bytes/s, both ways", true),
 		st.distribution(),
 		st.causes("user-as-built", "Bytes of one user as built", 0, func(l loads) flows { return l.User }, "bytes/s, both ways", true),
-		st.causes("user-recommended", "Bytes of one user as recommended", 1, func(l loads) flows { return l.User }, "bytes/s, both ways", true),
-		st.moved(), st.capacities(), st.refusals(), st.fallbackPlot(),
+		st.causes("user-recommended", "Bytes of one user as recommended", len(designs())-1, func(l loads) flows { return l.User }, "bytes/s, both ways", true),
+		st.compared(), st.moved(), st.capacities(), st.refusals(), st.fallbackPlot(),
 	}
 	for _, who := range []string{"many customers' machines", "one customer"} {
 		l = append(l, st.hit(who))
@@ -71,15 +71,35 @@ func (st *study) causes(file, title string, design int, of func(loads) flows, un
 
 func (st *study) ratio() picture {
 	p := plot.Plot{Title: "The operator's messages with lookups and without", X: st.nodes(), Y: plot.Axis{Label: "messages/s, both ways", Log: true}}
-	for i, name := range []string{"as built", "recommended"} {
+	for i, d := range designs() {
+		name := d.Name
 		p.Lines = append(p.Lines,
 			st.line(fmt.Sprintf("%s, %g lookups a day", name, st.Assumptions.Lookups), i, func(pt point) float64 { return pt.Loads[i].Operator.total().Messages }),
 			st.line(name+", none", i, func(pt point) float64 { return pt.Loads[i].Idle.total().Messages }))
 		p.Lines[len(p.Lines)-1].Dashed = true
 	}
 	last := st.Points[len(st.Points)-1]
-	p.Notes = st.notes(fmt.Sprintf("At %s nodes: %.3f times as built, %.3f times as recommended.", plot.Number(float64(last.Nodes)), last.Loads[0].Ratio, last.Loads[1].Ratio))
+	end := len(last.Loads) - 1
+	p.Notes = st.notes(fmt.Sprintf("At %s nodes lookups make it %.3f times as much as built, %.3f times as recommended.", plot.Number(float64(last.Nodes)), last.Loads[0].Ratio, last.Loads[end].Ratio),
+		st.limitNote())
 	return picture{"operator-lookups", p}
+}
+
+// limitNote says from where on what is built is arithmetic only.
+func (st *study) limitNote() string {
+	return fmt.Sprintf("A reader takes in maps of up to %d super-nodes (tried up to %d): %s nodes. What is drawn as built beyond is what it would cost.",
+		st.MapLimit, st.Scope.MostMap, plot.Number(float64(st.MapLimit*st.Assumptions.NodesPerVolunteer)))
+}
+
+// compared draws what the designs make of a user and of a super-node.
+func (st *study) compared() picture {
+	p := plot.Plot{Title: "Bytes of a user and of a super-node, by design", X: st.nodes(), Y: plot.Axis{Label: "bytes/s, both ways", Log: true}, Notes: st.notes(st.limitNote())}
+	for i, d := range designs() {
+		p.Lines = append(p.Lines,
+			st.line("super-node, "+d.Name, i, func(pt point) float64 { return pt.Loads[i].Super.total().Bytes }),
+			dashed(st.line("user, "+d.Name, i, func(pt point) float64 { return pt.Loads[i].User.total().Bytes })))
+	}
+	return picture{"designs", p}
 }
 
 func (st *study) distribution() picture {

@@ -84,7 +84,8 @@ func (l *lab) age() time.Duration {
 	if l.rand.Float64() < gone {
 		return codeAnnounce + time.Duration(l.rand.Float64()*left)
 	}
-	return time.Duration(l.rand.Float64() * float64(codeAnnounce))
+	// The next one is there an interval after the last one was stored: a round trip more.
+	return time.Duration(l.rand.Float64() * float64(codeAnnounce+l.roundTrip()))
 }
 
 // spread gives a share of the members a manner.

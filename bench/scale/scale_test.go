@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,7 +132,7 @@ func TestQuestionsFallWhereTheModelSays(t *testing.T) {
 	a.Loss, a.LookupAbsent, a.NodeCrash = 0, 0, 0
 	r := quick().source("questions", 1)
 	p := newPopulation(a, 2_000, r)
-	v := newView(settled(p, r), p.addresses())
+	v := newView(settled(p, r))
 	l, err := newLab(a, v, r)
 	if err != nil {
 		t.Fatal(err)
@@ -163,16 +164,16 @@ func TestQuestionsFallWhereTheModelSays(t *testing.T) {
 }
 
 // settled is a map after everybody has come.
-func settled(p *population, r interface{ Float64() float64 }) map[protocol.ID]partition.Range {
-	l := newPlan(p)
-	var on []protocol.ID
+func settled(p *population, r *rand.Rand) []partition.Placement {
+	l := newPlan(p, r)
+	var on []volunteer
 	for _, v := range p.volunteers {
 		if r.Float64() < p.a.superOn() {
-			on = append(on, v.id)
+			on = append(on, v)
 		}
 	}
-	l.step(nil, on)
-	return l.serving()
+	l.begin(on)
+	return l.state.Present
 }
 
 // TestOperatorIsAskedLast: the more is lost, the more falls back on the operator; of an absent record only while somebody is silent.
@@ -180,7 +181,7 @@ func TestOperatorIsAskedLast(t *testing.T) {
 	a := usual()
 	r := quick().source("last", 1)
 	p := newPopulation(a, 5_000, r)
-	v := newView(settled(p, r), p.addresses())
+	v := newView(settled(p, r))
 	share := func(loss, dead, absent float64) float64 {
 		a.Loss, a.LookupAbsent, a.NodeCrash = loss, absent, 0
 		l, err := newLab(a, v, r)
@@ -197,7 +198,8 @@ func TestOperatorIsAskedLast(t *testing.T) {
 	if n := share(0, 0, 0.5); n != 0 {
 		t.Errorf("nothing lost, half absent: %.4f a lookup", n)
 	}
-	if n := share(0, 0.02, 0); n != 0 {
+	// A record that comes of age while a dead member is waited for counts as stale.
+	if n := share(0, 0.02, 0); n > 0.002 {
 		t.Errorf("some dead, all present: %.4f a lookup", n)
 	}
 	some, more := share(0.05, 0, 0.3), share(0.3, 0, 0.3)
@@ -242,7 +244,7 @@ func TestOneCustomerIsFoundOut(t *testing.T) {
 	if n := len(p.volunteers) - before; n != 200 {
 		t.Errorf("%d machines to be half of 400", n)
 	}
-	v := newView(settled(p, r), p.addresses())
+	v := newView(settled(p, r))
 	for id := range v.of(d) {
 		if id.Domain() != d {
 			t.Errorf("%s is not his", id.Short())

@@ -24,10 +24,19 @@ type scope struct {
 
 func full() scope {
 	return scope{
-		Seed: 1, Sizes: []int{1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000}, Minutes: 120, Users: 400, PerUser: 100, Met: 1000,
-		At: 100_000, Shares: []float64{0.01, 0.05, 0.1, 0.2, 0.33, 0.5}, Losses: []float64{0, 0.01, 0.05, 0.1, 0.2, 0.3},
-		MostMap: 8192,
+		Seed: 1, Sizes: []int{1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000}, Minutes: 60, Users: 200, PerUser: 100, Met: 300,
+		At: 30_000, Shares: []float64{0.01, 0.05, 0.1, 0.2, 0.33, 0.5}, Losses: []float64{0, 0.01, 0.05, 0.1, 0.2, 0.3},
+		MostMap: 4096,
 	}
+}
+
+// minutes is for how long churn is played: a large mesh shows in some minutes what a small one shows in an hour.
+func (s scope) minutes(nodes int) int {
+	const many = 100_000
+	if nodes > many {
+		return max(1, s.Minutes/4)
+	}
+	return s.Minutes
 }
 
 // quick is enough to see that all parts work, and that nothing depends on more than the seed.
@@ -118,7 +127,7 @@ func conduct(sc scope, a assumptions, told func(string)) (st *study, err error) 
 		for _, c := range p.customers {
 			pt.Largest = max(pt.Largest, c.nodes)
 		}
-		for _, net.d = range []design{asBuilt(), recommended()} {
+		for _, net.d = range designs() {
 			l := loads{design: net.d, User: net.user(), Super: net.super(), Operator: net.operator(true), Idle: net.operator(false)}
 			l.Ratio = l.Operator.total().Messages / l.Idle.total().Messages
 			pt.Loads = append(pt.Loads, l)
@@ -139,8 +148,8 @@ func (sc scope) mesh(a assumptions, n int) (*population, *view, network, error) 
 	r := sc.source("mesh", n)
 	net := network{a: a, nodes: float64(n)}
 	p := newPopulation(a, n, r)
-	net.churn = simulateChurn(p, sc.Minutes, r)
-	v := newView(net.churn.plan.serving(), p.addresses())
+	net.churn = simulateChurn(p, sc.minutes(n), r)
+	v := newView(net.churn.plan.state.Present)
 	l, err := newLab(a, v, r)
 	if err != nil {
 		return nil, nil, net, err
@@ -182,7 +191,7 @@ func (sc scope) fallbacks(a assumptions, p *population, v *view, net network, to
 func (sc scope) malices(a assumptions, st *study, told func(string)) error {
 	r := sc.source("malice", 0)
 	p := newPopulation(a, sc.At, r)
-	many := newView(simulateChurn(p, sc.Minutes/2, r).plan.serving(), p.addresses())
+	many := newView(simulateChurn(p, max(1, sc.Minutes/6), r).plan.state.Present)
 	for i, share := range sc.Shares {
 		told(fmt.Sprintf("%g %% of the super-nodes lie", 100*share))
 		r := sc.source("liars", i)
@@ -193,7 +202,7 @@ func (sc scope) malices(a assumptions, st *study, told func(string)) error {
 		st.Malice = append(st.Malice, m)
 		q := newPopulation(a, sc.At, r)
 		d := q.infiltrate(share, r)
-		v := newView(simulateChurn(q, sc.Minutes/2, r).plan.serving(), q.addresses())
+		v := newView(simulateChurn(q, max(1, sc.Minutes/6), r).plan.state.Present)
 		if m, err = meet(a, q, v, v.of(d), malice{Attacker: "one customer", Share: share}, sc.Met, r); err != nil {
 			return err
 		}

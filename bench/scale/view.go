@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"math"
-	"net/netip"
 	"slices"
 	"sort"
 
@@ -22,20 +21,19 @@ type segment struct {
 	members  []partition.Member
 }
 
-// newView cuts the key space where the set of members changes.
-func newView(serving map[protocol.ID]partition.Range, addr func(protocol.ID) netip.AddrPort) *view {
+// newView cuts the key space where the set of those who serve changes.
+func newView(placed []partition.Placement) *view {
 	v := &view{}
 	ends := []uint64{math.MaxUint64}
-	for id, g := range serving {
-		if !g.Valid() {
+	for _, p := range placed {
+		if !p.Range.Valid() {
 			continue
 		}
-		a := addr(id)
 		v.members = append(v.members, partition.Member{
-			Peer: protocol.Peer{ID: id, Addr: a}, Addresses: []netip.AddrPort{a}, Range: g, Domain: id.Domain(),
+			Peer: protocol.Peer{ID: p.ID, Addr: p.Addresses[0]}, Addresses: p.Addresses, Range: p.Range, Domain: p.ID.Domain(),
 		})
-		if ends = append(ends, g.To); g.From > 0 {
-			ends = append(ends, g.From-1)
+		if ends = append(ends, p.Range.To); p.Range.From > 0 {
+			ends = append(ends, p.Range.From-1)
 		}
 	}
 	slices.SortFunc(v.members, func(a, b partition.Member) int { return a.Peer.ID.Compare(b.Peer.ID) })
@@ -62,18 +60,6 @@ func (v *view) at(position uint64) int {
 // serving are the members of the range that holds k, in order of ID.
 func (v *view) serving(k protocol.ID) []partition.Member {
 	return v.segments[v.at(k.Position())].members
-}
-
-// addresses finds a volunteer's address.
-func (p *population) addresses() func(protocol.ID) netip.AddrPort {
-	l := slices.SortedFunc(slices.Values(p.volunteers), func(a, b volunteer) int { return a.id.Compare(b.id) })
-	return func(id protocol.ID) netip.AddrPort {
-		i, found := slices.BinarySearchFunc(l, id, func(v volunteer, id protocol.ID) int { return v.id.Compare(id) })
-		if !found {
-			return netip.AddrPort{}
-		}
-		return l[i].addr
-	}
 }
 
 // distribution is how a load lies on many.

@@ -34,11 +34,12 @@ type Plot struct {
 }
 
 const (
-	width, height          = 900, 560
-	left, right, top       = 96, 270, 48
+	width, height          = 960, 560
+	left, right, top       = 96, 300, 48
 	bottom                 = 64
 	inside, tall           = width - left - right, height - top - bottom
 	lineHeight, noteHeight = 20, 17
+	noteChars              = 125
 	text                   = `font-family="sans-serif" fill="#222"`
 )
 
@@ -48,7 +49,8 @@ var colours = []string{"#1b6ca8", "#c0392b", "#2e8b57", "#8e44ad", "#d98200", "#
 func (p Plot) SVG() []byte {
 	var b strings.Builder
 	x, y := p.X.over(p.Lines, func(l Line) []float64 { return l.X }), p.Y.over(p.Lines, func(l Line) []float64 { return l.Y })
-	h := height + noteHeight*len(p.Notes)
+	notes := wrap(p.Notes, noteChars)
+	h := height + noteHeight*len(notes)
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d">`+"\n", width, h, width, h)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="white"/>`+"\n", width, h)
 	fmt.Fprintf(&b, `<text x="%d" y="28" font-size="17" font-weight="bold" %s>%s</text>`+"\n", left, text, html.EscapeString(p.Title))
@@ -87,11 +89,27 @@ func (p Plot) SVG() []byte {
 		fmt.Fprintf(&b, `<line x1="%d" y1="%d" x2="%d" y2="%d" stroke="%s" stroke-width="2"%s/>`+"\n", left+inside+14, ly, left+inside+42, ly, colour, dash)
 		fmt.Fprintf(&b, `<text x="%d" y="%d" font-size="12" %s>%s</text>`+"\n", left+inside+48, ly+4, text, html.EscapeString(l.Name))
 	}
-	for i, n := range p.Notes {
+	for i, n := range notes {
 		fmt.Fprintf(&b, `<text x="%d" y="%d" font-size="12" %s>%s</text>`+"\n", left, height+noteHeight*i, text, html.EscapeString(n))
 	}
 	b.WriteString("</svg>\n")
 	return []byte(b.String())
+}
+
+// wrap breaks lines between words.
+func wrap(lines []string, most int) (out []string) {
+	for _, l := range lines {
+		line := ""
+		for _, w := range strings.Fields(l) {
+			if line != "" && len(line)+1+len(w) > most {
+				out = append(out, line)
+				line = ""
+			}
+			line = strings.TrimPrefix(line+" "+w, " ")
+		}
+		out = append(out, line)
+	}
+	return out
 }
 
 // shows reports whether a value has a place on the axis: a logarithm has none for zero.

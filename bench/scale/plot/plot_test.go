@@ -56,6 +56,19 @@ func TestSVGIsWellFormedAndSaysAll(t *testing.T) {
 	}
 }
 
+func TestNotesAreWrapped(t *testing.T) {
+	long := strings.TrimSpace(strings.Repeat("some words ", 40))
+	lines := wrap([]string{long, "short"}, 100)
+	if len(lines) < 5 || strings.Join(lines[:len(lines)-1], " ") != long || lines[len(lines)-1] != "short" {
+		t.Errorf("%q", lines)
+	}
+	for _, l := range lines {
+		if len(l) > 100 {
+			t.Errorf("%d characters: %q", len(l), l)
+		}
+	}
+}
+
 func TestAxis(t *testing.T) {
 	log := Axis{Log: true}.over([]Line{{Y: []float64{0, 0.02, 900}}}, func(l Line) []float64 { return l.Y })
 	if log.Least != 0.01 || log.Most != 1000 || len(log.ticks()) != 6 || log.shows(0) || !log.shows(900) {
