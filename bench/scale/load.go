@@ -114,27 +114,36 @@ func (n network) answers() exchange {
 	return exchange{mean(func(e exchange) int { return e.Ask }), mean(func(e exchange) int { return e.Reply })}
 }
 
-// userMap is what a reader asks for and fetches, from K super-nodes each time.
+// userMap is what a reader asks for and fetches, from K super-nodes each time, and from K when it is back after an absence.
 func (n network) userMap() flow {
 	s := n.s
-	changed := 1 - math.Exp(-n.epochs()*refresh())
 	var f flows
 	f.add(byMap, codeReadQuorum/refresh(), s.MapHead)
-	page := func(entries float64) {
-		f.add(byMap, codeReadQuorum/refresh()*math.Ceil(entries/float64(s.PerPage)), s.MapPage)
+	page := func(every, entries float64) {
+		f.add(byMap, codeReadQuorum/every*math.Ceil(entries/float64(s.PerPage)), s.MapPage)
 	}
+	starts := n.a.NodeSession.seconds()
 	switch n.d.Map {
-	case mapWhole:
-		f.add(byMap, codeReadQuorum/refresh()*changed*math.Ceil(n.supers()/float64(s.PerPage)), s.MapPage)
 	case mapChanges:
-		page(n.churn.Entries * refresh())
+		page(refresh(), n.churn.Entries*refresh())
+		page(starts, min(n.supers(), n.churn.Entries*(86400-starts)))
 	case mapOwn:
 		mine := 1 - math.Exp(-n.churn.Entries/float64(max(1, n.churn.Ranges))*n.spread.UserRanges*refresh())
 		proof := 32 * math.Log2(1+float64(n.churn.Ranges)) / float64(s.Member)
-		page(mine*(n.spread.UserMembers+proof) + few*n.churn.Entries/max(1, n.supers())*refresh())
+		own := n.spread.UserMembers + proof
+		f.add(byMap, codeReadQuorum/refresh()*mine*math.Ceil(own/float64(s.PerPage)), s.MapPage)
+		page(starts, own+few)
 	}
 	t := f.total()
 	return flow{byMap, t.Messages, t.Bytes}
+}
+
+// behind is after how many seconds more entries have changed than a reader takes in at once.
+func (n network) behind(limit int) float64 {
+	if n.churn.Entries == 0 {
+		return math.Inf(1)
+	}
+	return float64(limit) / n.churn.Entries
 }
 
 // renewEvery is after what time in seconds a node fetches a new certificate.
@@ -183,8 +192,8 @@ func (n network) superMap() flow {
 		f.add(byMap, entries, n.s.PutMember)
 		f.add(byMap, n.epochs(), n.s.PutHead)
 		f.add(byMap, n.epochs(), n.s.Notify)
-		// What it is told of it asks for: as a reader it fetches the map from K others at once, and K others ask it.
-		f.add(byMap, 2*codeReadQuorum*n.epochs()*math.Ceil(n.supers()/float64(n.s.PerPage)), n.s.MapPage)
+		// Told of a map it asks K others for it at once, and as many ask it; the entries have come by then, mostly.
+		f.add(byMap, 2*codeReadQuorum*n.epochs(), n.s.MapHead)
 	} else {
 		f.add(byMap, 2*n.epochs(), n.s.MapHead)
 		f.add(byMap, 2*entries/float64(n.s.PerPage), n.s.MapPage)

@@ -93,7 +93,11 @@ func (st *study) print(w io.Writer) error {
 				l.Ratio, report.Number(l.Super.total().Bytes), report.Number(l.User.total().Bytes))
 		}
 	}
-	fmt.Fprintf(&b, "\na reader takes in maps of up to %d super-nodes\n", st.MapLimit)
+	fmt.Fprintf(&b, "\na reader takes in %d entries of a map at once\n", st.MapLimit)
+	for _, p := range st.Points {
+		fmt.Fprintf(&b, "%d nodes: %.3f maps/s, %.3f entries/s; so many have changed after %s minutes\n", p.Nodes, p.Churn.Maps, p.Churn.Entries, report.Number(p.Behind/60))
+	}
+
 	for _, c := range st.Capacity {
 		fmt.Fprintf(&b, "%d nodes: %s relayed tunnels at once with 1 %% refused, enough for %s users\n", c.Nodes, report.Number(c.Carried), report.Number(c.Users))
 	}

@@ -23,7 +23,7 @@ func (st *study) pictures() []picture {
 		st.distribution(),
 		st.causes("user-as-built", "Bytes of one user as built", 0, func(l loads) flows { return l.User }, "bytes/s, both ways", true),
 		st.causes("user-recommended", "Bytes of one user as recommended", len(designs())-1, func(l loads) flows { return l.User }, "bytes/s, both ways", true),
-		st.compared(), st.moved(), st.capacities(), st.refusals(), st.fallbackPlot(),
+		st.compared(), st.behind(), st.moved(), st.capacities(), st.refusals(), st.fallbackPlot(),
 	}
 	for _, who := range []string{"many customers' machines", "one customer"} {
 		l = append(l, st.hit(who))
@@ -80,15 +80,27 @@ func (st *study) ratio() picture {
 	}
 	last := st.Points[len(st.Points)-1]
 	end := len(last.Loads) - 1
-	p.Notes = st.notes(fmt.Sprintf("At %s nodes lookups make it %.3f times as much as built, %.3f times as recommended.", plot.Number(float64(last.Nodes)), last.Loads[0].Ratio, last.Loads[end].Ratio),
-		st.limitNote())
+	p.Notes = st.notes(fmt.Sprintf("At %s nodes lookups make it %.3f times as much as built, %.3f times as recommended.", plot.Number(float64(last.Nodes)), last.Loads[0].Ratio, last.Loads[end].Ratio))
 	return picture{"operator-lookups", p}
 }
 
 // limitNote says from where on what is built is arithmetic only.
 func (st *study) limitNote() string {
-	return fmt.Sprintf("A reader takes in maps of up to %d super-nodes (tried up to %d): %s nodes. What is drawn as built beyond is what it would cost.",
-		st.MapLimit, st.Scope.MostMap, plot.Number(float64(st.MapLimit*st.Assumptions.NodesPerVolunteer)))
+	return fmt.Sprintf("A reader takes in %d entries of a map at once (tried up to %d). Who has missed more is left with an old map.", st.MapLimit, st.Scope.MostMap)
+}
+
+// behind draws how long a reader may be away.
+func (st *study) behind() picture {
+	flat := func(name string, colour int, seconds float64) plot.Line {
+		return dashed(st.line(name, colour, func(point) float64 { return seconds / 60 }))
+	}
+	return picture{"map-behind", plot.Plot{
+		Title: "How long a reader may be away and still catch up", X: st.nodes(), Y: plot.Axis{Label: "minutes", Log: true}, Notes: st.notes(st.limitNote()),
+		Lines: []plot.Line{
+			st.line("until more has changed than it takes in", 0, func(p point) float64 { return p.Behind / 60 }),
+			flat("between two of its questions", 1, refresh()), flat("a night of 15 h", 2, 15*3600),
+		},
+	}}
 }
 
 // compared draws what the designs make of a user and of a super-node.

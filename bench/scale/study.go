@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -55,7 +56,7 @@ type study struct {
 	Scope       scope          `json:"scope"`
 	Assumptions assumptions    `json:"assumptions"`
 	Sizes       sizes          `json:"bytes_on_the_wire"`
-	MapLimit    int            `json:"map_limit"` // super-nodes that a reader's pages hold
+	MapLimit    int            `json:"map_limit"` // entries that a reader takes in at once
 	Points      []point        `json:"points"`
 	Fallback    []fallback     `json:"fallback"`
 	Malice      []malice       `json:"malice"`
@@ -71,6 +72,7 @@ type point struct {
 	Readings readings `json:"readings"`
 	Geometry geometry `json:"geometry"`
 	Loads    []loads  `json:"loads"`
+	Behind   float64  `json:"behind_s"` // an absence after which more entries have changed than a reader takes in
 }
 
 // loads are those of one design.
@@ -124,6 +126,9 @@ func conduct(sc scope, a assumptions, told func(string)) (st *study, err error) 
 		}
 		net.s = st.Sizes
 		pt := point{Nodes: n, Domains: len(p.customers), Churn: net.churn, Readings: net.readings, Geometry: net.spread}
+		if pt.Behind = net.behind(st.MapLimit); math.IsInf(pt.Behind, 0) {
+			pt.Behind = 0 // nothing has changed: JSON has no infinity
+		}
 		for _, c := range p.customers {
 			pt.Largest = max(pt.Largest, c.nodes)
 		}
