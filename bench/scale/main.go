@@ -87,7 +87,11 @@ func (st *study) write(dir string) (path string, err error) {
 func (st *study) print(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%-10s %-12s %12s %12s %14s %14s %14s\n", "nodes", "design", "super-nodes", "operator/s", "with lookups ×", "super-node B/s", "user B/s")
-	for _, p := range st.Points {
+	for i, p := range append(st.Points, st.Sparse) {
+		if i == len(st.Points) {
+			fmt.Fprintf(&b, "with one super-node in %d nodes, of which one holds %s records and is asked %.1f times a second at most:\n",
+				sparsely, report.Number(p.Geometry.Records.Max), p.Geometry.Queries.Max)
+		}
 		for _, l := range p.Loads {
 			fmt.Fprintf(&b, "%-10d %-12s %12d %12s %14.3f %14s %14s\n", p.Nodes, l.Name, p.Churn.Supers, report.Number(l.Operator.total().Messages),
 				l.Ratio, report.Number(l.Super.total().Bytes), report.Number(l.User.total().Bytes))

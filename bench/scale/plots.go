@@ -40,7 +40,11 @@ func (st *study) notes(more ...string) []string {
 	return append(more,
 		fmt.Sprintf("1 node in %d is a super-node, which stays %g h at a time; %g lookups a node and day, %g %% after what does not exist; %g %% loss each way.",
 			a.NodesPerVolunteer, float64(a.SuperSession), a.Lookups, 100*a.LookupAbsent, 100*a.Loss),
-		fmt.Sprintf("culvert %s, %s, seed %d", st.Culvert, st.Date.UTC().Format("2006-01-02"), st.Scope.Seed))
+		st.made())
+}
+
+func (st *study) made() string {
+	return fmt.Sprintf("culvert %s, %s, seed %d", st.Culvert, st.Date.UTC().Format("2006-01-02"), st.Scope.Seed)
 }
 
 // line is a value of every size.
@@ -188,7 +192,11 @@ func (st *study) refusals() picture {
 func (st *study) fallbackPlot() picture {
 	n := st.Points[len(st.Points)-1].Nodes
 	p := plot.Plot{
-		Title: fmt.Sprintf("Lookups under loss, %s nodes", plot.Number(float64(n))), Notes: st.notes("Real dht.Lookup, sampled users; a question is sent again after 250 ms, 750 ms, 1.75 s."),
+		Title: fmt.Sprintf("Lookups under loss, %s nodes", plot.Number(float64(n))),
+		Notes: []string{
+			fmt.Sprintf("Real dht.Lookup, sampled users; a question is sent again after 250 ms, 750 ms, 1.75 s; %g %% of the lookups after what does not exist.", 100*st.Assumptions.LookupAbsent),
+			st.made(),
+		},
 		X: plot.Axis{Label: "loss of datagrams each way, %"}, Y: plot.Axis{Label: "ratio; questions a lookup", Log: true},
 	}
 	add := func(name string, colour int, of func(fallback) float64) {

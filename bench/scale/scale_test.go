@@ -126,6 +126,38 @@ func TestWrittenWhole(t *testing.T) {
 	}
 }
 
+// TestKeptResults: what is kept goes to a million nodes, with lookups the operator's messages are within twice those without, and
+// every plot lies beside it.
+func TestKeptResults(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "results", "scale-*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	newest := slices.Max(files)
+	b, err := os.ReadFile(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st study
+	if err := json.Unmarshal(b, &st); err != nil {
+		t.Fatal(err)
+	}
+	last := st.Points[len(st.Points)-1]
+	if last.Nodes != 1_000_000 || st.Assumptions.Lookups != 1000 {
+		t.Errorf("up to %d nodes with %g lookups a day", last.Nodes, st.Assumptions.Lookups)
+	}
+	for _, l := range last.Loads {
+		if l.Ratio < 1 || l.Ratio > 2 {
+			t.Errorf("%s: %.3f times as many with lookups", l.Name, l.Ratio)
+		}
+	}
+	for _, p := range st.pictures() {
+		if _, err := os.Stat(filepath.Join(strings.TrimSuffix(newest, ".json"), p.file+".svg")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestQuestionsFallWhereTheModelSays holds the shares that survey computes beside where the real lookup's questions went.
 func TestQuestionsFallWhereTheModelSays(t *testing.T) {
 	a := usual()

@@ -58,6 +58,7 @@ type study struct {
 	Sizes       sizes          `json:"bytes_on_the_wire"`
 	MapLimit    int            `json:"map_limit"` // entries that a reader takes in at once
 	Points      []point        `json:"points"`
+	Sparse      point          `json:"sparse"` // the largest size with one node in sparsely as super-node
 	Fallback    []fallback     `json:"fallback"`
 	Malice      []malice       `json:"malice"`
 	Capacity    []capacity     `json:"capacity"`
@@ -125,27 +126,44 @@ func conduct(sc scope, a assumptions, told func(string)) (st *study, err error) 
 			return nil, err
 		}
 		net.s = st.Sizes
-		pt := point{Nodes: n, Domains: len(p.customers), Churn: net.churn, Readings: net.readings, Geometry: net.spread}
-		if pt.Behind = net.behind(st.MapLimit); math.IsInf(pt.Behind, 0) {
-			pt.Behind = 0 // nothing has changed: JSON has no infinity
-		}
-		for _, c := range p.customers {
-			pt.Largest = max(pt.Largest, c.nodes)
-		}
-		for _, net.d = range designs() {
-			l := loads{design: net.d, User: net.user(), Super: net.super(), Operator: net.operator(true), Idle: net.operator(false)}
-			l.Ratio = l.Operator.total().Messages / l.Idle.total().Messages
-			pt.Loads = append(pt.Loads, l)
-		}
-		st.Points = append(st.Points, pt)
+		st.Points = append(st.Points, net.point(p, st.MapLimit))
 		st.Capacity = append(st.Capacity, capacityOf(a, n, max(1, n/a.NodesPerVolunteer), sc.source("capacity", n)))
-		if i == len(sc.Sizes)-1 {
-			if st.Fallback, err = sc.fallbacks(a, p, v, net, told); err != nil {
-				return nil, err
-			}
+		if i < len(sc.Sizes)-1 {
+			continue
 		}
+		if st.Fallback, err = sc.fallbacks(a, p, v, net, told); err != nil {
+			return nil, err
+		}
+		told(fmt.Sprintf("%d nodes, one in %d a super-node", n, sparsely))
+		b := a
+		b.NodesPerVolunteer = sparsely
+		if p, _, net, err = sc.mesh(b, n); err != nil {
+			return nil, err
+		}
+		net.s = st.Sizes
+		st.Sparse = net.point(p, st.MapLimit)
 	}
 	return st, sc.malices(a, st, told)
+}
+
+// sparsely is how few nodes would serve ranges if ranges were split for their load and not for the number of volunteers.
+const sparsely = 1000
+
+// point is what one size of the mesh comes to.
+func (n network) point(p *population, mapLimit int) point {
+	pt := point{Nodes: p.nodes, Domains: len(p.customers), Churn: n.churn, Readings: n.readings, Geometry: n.spread}
+	if pt.Behind = n.behind(mapLimit); math.IsInf(pt.Behind, 0) {
+		pt.Behind = 0 // nothing has changed: JSON has no infinity
+	}
+	for _, c := range p.customers {
+		pt.Largest = max(pt.Largest, c.nodes)
+	}
+	for _, n.d = range designs() {
+		l := loads{design: n.d, User: n.user(), Super: n.super(), Operator: n.operator(true), Idle: n.operator(false)}
+		l.Ratio = l.Operator.total().Messages / l.Idle.total().Messages
+		pt.Loads = append(pt.Loads, l)
+	}
+	return pt
 }
 
 // mesh makes the population and the map of one size, and has sampled users read in it.
