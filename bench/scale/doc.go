@@ -76,9 +76,9 @@
 // Liars. Asking two of a range, the chance to ask a liar is 2, 9 to 11, 17 to 20, 34 to 36 % where 1, 5, 10, 20 % of all
 // super-nodes lie. One customer never has more than a third of a range, whatever he volunteers, so that two never are both his,
 // and no lookup ended wrong. Liars among many customers are both of the two for 1.2 % of the users at 10 % and 11.6 % at 33 %;
-// then 0.2 and 1.8 % of the lookups end with an older record. Asking more than two at once would not change the
+// then 0.2 and 1.8 % of the lookups end with an older record, and at 33 % another 0.8 % with "not found". Asking more than two at once would not change the
 // wrong answers much in ranges of three to five, since in doubt all are asked.
 //
-// Capacity. 75 connections of 1 node in 50 are 0.75 relayed tunnels a node; at 87 % of that one in a hundred is refused. The
+// Capacity. 75 connections of 1 node in 50 are 0.75 relayed tunnels a node; at 88 % of that one in a hundred is refused. The
 // demand assumed is a sixteenth of it, at every size.
 package main
