@@ -12,7 +12,7 @@ CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test race lint demo demo-nat netlab netlab-full bench grow fuzz fuzz-quick storm soak faults cross staticcheck generate clean
+.PHONY: build test race lint demo demo-nat netlab netlab-full bench grow scale fuzz fuzz-quick storm soak faults cross staticcheck generate clean
 
 build: ## one static binary, bin/culvert
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/culvert
@@ -87,6 +87,9 @@ netlab-full: build ## every kind of site with every other, ROUNDS times, then fa
 
 bench: build ## round trips and tunnel throughput beside plain UDP and TCP
 	$(GO) run ./bench -bin $(BIN)
+
+scale: build ## a model of 10^3 to 10^6 nodes: loads, bytes, capacity, liars; plots and numbers into bench/results
+	$(GO) run ./bench/scale -bin $(BIN)
 
 generate: ## the Go client, from the local API's OpenAPI file
 	$(GO) generate ./node/client/api
