@@ -66,6 +66,7 @@ type replica struct {
 	fails   int
 	since   time.Time // of the first of these
 	silent  bool      // the last of them was silence
+	behind  time.Time // since when it has answered by an older map than the current; zero where it does not
 }
 
 // NewReplicator makes one; last is when an earlier run repaired last, zero for never.
@@ -214,6 +215,12 @@ func (r *Replicator) Finished(now time.Time, t ReplicaTask, e RepairEnd) {
 		if sameRanges(t.Shared, p.shared) {
 			p.done = true
 			p.took(r.current.Epoch(), e)
+		}
+		switch {
+		case e.Epoch >= p.begun:
+			p.behind = time.Time{}
+		case p.behind.IsZero():
+			p.behind = now
 		}
 		if p.due = now.Add(r.pause(p)); p.begun != r.current.Epoch() && len(p.fill) > 0 {
 			p.due = now // the proof is for each epoch
