@@ -81,7 +81,9 @@ func TestLargeMap(t *testing.T) {
 	m.server.SetReady(true)
 	c := f.client(f.world.Node(103, "reader"), first)
 	defer c.Close()
-	if got, err := c.RefreshMap(t.Context()); err != nil || got.Epoch() != 2 || len(got.Members()) != len(second.Members()) {
-		t.Errorf("epoch %d: %v", got.Epoch(), err)
+	if got, err := c.RefreshMap(t.Context()); err != nil {
+		t.Error(err)
+	} else if got.Epoch() != 2 || len(got.Members()) != len(second.Members()) {
+		t.Errorf("epoch %d of %d members", got.Epoch(), len(got.Members()))
 	}
 }
