@@ -1,6 +1,7 @@
 package dht_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -57,5 +58,32 @@ func TestMapByChanges(t *testing.T) {
 				t.Errorf("%d records told, want %d: %v", len(l.Records), want, err)
 			}
 		})
+	}
+}
+
+// A map may be larger than any other list: its head, which an operator has signed, says how large.
+func TestLargeMap(t *testing.T) {
+	f := newFabric(t)
+	x := f.world.Node(100, "x")
+	first, _, _ := f.world.Map(1, x)
+	nodes := []*storetest.Node{x}
+	for i := range 1500 {
+		nodes = append(nodes, f.world.Node(protocol.Domain(1000+i), fmt.Sprint("s", i)))
+	}
+	second, records, head := f.world.Map(2, nodes...)
+	m := f.serve(x, dht.Config{Store: memstore.New()})
+	if _, err := m.server.Apply(t.Context(), start, append(records, head)); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.server.Map(); got == nil || got.Epoch() != 2 {
+		t.Fatal("the server has no map")
+	}
+	m.server.SetReady(true)
+	c := f.client(f.world.Node(103, "reader"), first)
+	defer c.Close()
+	if got, err := c.RefreshMap(t.Context()); err != nil {
+		t.Error(err)
+	} else if got.Epoch() != 2 || len(got.Members()) != len(second.Members()) {
+		t.Errorf("epoch %d of %d members", got.Epoch(), len(got.Members()))
 	}
 }

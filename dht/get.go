@@ -1,8 +1,10 @@
 package dht
 
 import (
+	"slices"
 	"time"
 
+	"culvert/partition"
 	"culvert/protocol"
 )
 
@@ -12,15 +14,23 @@ const perSelect = 16
 // maxSelects bounds what one request may walk past: a page may come out empty and still say where to go on.
 const maxSelects = 8
 
-// readable reports whether v's sender may read records of domain d.
-func (s *Server) readable(v *protocol.Verified, d protocol.Domain) bool {
-	return v.Sender.Domain() == d || s.replicates(v.Sender)
+// readable reports whether v's sender may read records at k: a node of the domain, an operator, or one to whom they are passed
+// on. Other super-nodes are strangers like any node: anybody may run one.
+func (s *Server) readable(v *protocol.Verified, k protocol.ID) bool {
+	if v.Sender.Domain() == k.Domain() || s.isOperator(v.Sender) {
+		return true
+	}
+	m := s.Map()
+	if m != nil && m.Keeps(v.Sender, k) {
+		return true
+	}
+	return slices.ContainsFunc(s.duty.Load().earlier, func(e *partition.Map) bool { return e.Keeps(v.Sender, k) })
 }
 
 // gate is what every query for a key's records passes: domain, readiness, range.
 func (s *Server) gate(v *protocol.Verified, k protocol.ID) (out []protocol.Out, ok bool) {
 	switch {
-	case !s.readable(v, k.Domain()):
+	case !s.readable(v, k):
 		return s.drop(dropForeignDomain), false
 	case !s.covers(k):
 		return s.outside(v, dropOutside), false
@@ -39,14 +49,14 @@ func (s *Server) getNode(now time.Time, v *protocol.Verified) []protocol.Out {
 	if o, ok := s.cfg.Trust.Operator(m.ID); ok {
 		return s.replyOne(v, protocol.Node{Record: o.Record})
 	}
-	if !s.readable(v, m.ID.Domain()) && !s.replicates(m.ID) {
+	fellow := s.replicates(v.Sender) // who repairs needs certificates of other ranges too
+	if !fellow && !s.readable(v, m.ID) && !s.replicates(m.ID) {
 		return s.drop(dropForeignDomain)
 	}
 	var raw []byte
 	if !s.Revoked(m.ID) {
 		raw, _ = s.cfg.Store.Get(protocol.TableNode, m.ID, now)
 	}
-	fellow := s.replicates(v.Sender)
 	switch {
 	case raw == nil && !s.covers(m.ID): // one that is held with a NodeInfo of another key proves itself
 		return s.outside(v, dropOutside)

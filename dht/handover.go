@@ -134,6 +134,7 @@ func (r *Replicator) Progress(now time.Time) Progress {
 		switch {
 		case p.proved == out.Epoch:
 			proved = append(proved, p.fill...)
+		case p.fails == 0 && !p.behind.IsZero() && now.Sub(p.behind) >= refusing*r.interval:
 		case p.fails < failing || now.Sub(p.since) < r.patience(p):
 			out.Filled = false
 		}

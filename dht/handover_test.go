@@ -97,6 +97,27 @@ func TestFillingPastTheSilent(t *testing.T) {
 	}
 }
 
+// One that says for ever that it goes by an older map holds up nobody, as long as every position had another.
+func TestFillingPastOneThatStaysBehind(t *testing.T) {
+	f := newFleet(t, 3)
+	a, b, filler := f.order[0], f.order[1], f.order[2]
+	f.install(f.layout(1, place{a, whole, none}, place{b, whole, none}, place{filler, none, whole}), b)
+	f.install(f.layout(2, place{a, whole, none}, place{b, whole, none}, place{filler, none, whole}), a, filler)
+	f.pass(4 * time.Minute)
+	if p := f.progress(filler); p.Filled {
+		t.Error("filled though one may pass nothing on to it yet")
+	}
+	f.pass(2 * time.Minute)
+	if p := f.progress(filler); !p.Filled {
+		t.Errorf("not filled past it: %+v", p)
+	}
+	f.install(f.layout(3, place{b, whole, none}, place{filler, none, whole}), filler)
+	f.pass(10 * time.Minute)
+	if p := f.progress(filler); p.Filled {
+		t.Error("filled though nobody else was there")
+	}
+}
+
 // The last stores of a member that leaves reach its successor before that one answers, though they were not passed on.
 func TestLastStoresOfWhoLeaves(t *testing.T) {
 	f := newFleet(t, 4)

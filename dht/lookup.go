@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// maxPages bounds what one peer may make a reader fetch.
-	maxPages = 256
-	// maxListed bounds how many records a reader keeps of one peer's list.
+	// maxPages bounds what one peer may make a reader fetch, and maxListed how many records a reader keeps of one peer's list. A
+	// map may have as many more as its signed head says.
+	maxPages  = 256
 	maxListed = 4096
 )
 
@@ -68,6 +68,7 @@ type answer struct {
 	after    protocol.ID
 	since    uint64
 	pages    int
+	more     int  // how many records, and pages, a map may have beyond what any list may
 	complete bool // every page is here and sound
 	fresh    bool // holds a record that is valid and not stale
 	empty    bool // complete, without any record
@@ -158,7 +159,7 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 
 // take adds a page to g; false condemns the whole answer.
 func (l *Lookup) take(now time.Time, g *answer, list protocol.RecordList) bool {
-	if g.pages++; g.pages > maxPages || l.cfg.Target.single() && len(list.Records) > 1 {
+	if g.pages++; g.pages > maxPages+g.more || l.cfg.Target.single() && len(list.Records) > 1 {
 		return false
 	}
 	bad := 0
@@ -168,6 +169,13 @@ func (l *Lookup) take(now time.Time, g *answer, list protocol.RecordList) bool {
 			return false
 		}
 		if l.cfg.Target.Kind == FindMap {
+			if len(g.raws) == 0 {
+				v, err := l.head(now, r)
+				if err != nil {
+					return false
+				}
+				g.more = int(min(v.Count, maxMembers))
+			}
 			g.raws = append(g.raws, r.Raw())
 			continue
 		}
@@ -190,7 +198,7 @@ func (l *Lookup) take(now time.Time, g *answer, list protocol.RecordList) bool {
 		g.records = append(g.records, r)
 		g.fresh = g.fresh || l.fresh(now, r)
 	}
-	if len(g.records) > maxListed || len(g.raws) > maxListed || bad > 0 && len(g.records) == 0 && list.Next.IsZero() {
+	if len(g.records) > maxListed || len(g.raws) > maxListed+g.more || bad > 0 && len(g.records) == 0 && list.Next.IsZero() {
 		return false
 	}
 	enough := l.cfg.Target.Most > 0 && len(g.records) >= l.cfg.Target.Most
@@ -213,12 +221,26 @@ func (l *Lookup) fresh(now time.Time, r *protocol.Record) bool {
 	return r.Table != protocol.TableNodeInfo || now.Sub(r.Issued) <= l.cfg.Fresh
 }
 
+// maxMembers bounds a map, whatever its head says.
+const maxMembers = 100_000
+
+// head proves what a map's pages begin with.
+func (l *Lookup) head(now time.Time, r *protocol.Record) (v protocol.MapHeadValue, err error) {
+	if r.Table != protocol.TableMapHead {
+		return v, partition.ErrMap
+	}
+	if err = l.cfg.Check(now, r); err == nil {
+		err = protocol.Unmarshal(r.Value, &v)
+	}
+	return v, err
+}
+
 func (l *Lookup) buildMap(now time.Time, g *answer) bool {
 	if len(g.raws) == 0 {
 		return false
 	}
 	head, err := protocol.ParseRecord(g.raws[0])
-	if err != nil || head.Table != protocol.TableMapHead || l.cfg.Check(now, head) != nil {
+	if err != nil {
 		return false
 	}
 	var v protocol.MapHeadValue

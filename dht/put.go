@@ -91,6 +91,9 @@ func (s *Server) storeAndPassOn(now time.Time, v *protocol.Verified, m protocol.
 		return protocol.Reply(protocol.Stored{Status: protocol.StatusInternal})
 	}
 	st := s.settle(now, r, res[0])
+	if res[0].Outcome == Stored && ofMap(r.Table) {
+		s.mapStored(now)
+	}
 	out := protocol.Reply(st)
 	if !s.belongs(r, m) {
 		// The map changed meanwhile, and whoever took the range over may have fetched the last of it before the commit. He is
@@ -159,10 +162,15 @@ func (s *Server) takeEffect(now time.Time, r *protocol.Record) {
 		if s.cfg.OnOperator != nil {
 			s.cfg.OnOperator(r)
 		}
-	case protocol.TableSuperNode, protocol.TableMapHead:
-		if err := s.rebuildMap(now); err != nil {
-			s.count.add(dropStore)
-		}
+	}
+}
+
+func ofMap(t protocol.Table) bool { return t == protocol.TableSuperNode || t == protocol.TableMapHead }
+
+// mapStored makes what has been stored of a map the current one, if it is whole by now.
+func (s *Server) mapStored(now time.Time) {
+	if err := s.rebuildMap(now); err != nil {
+		s.count.add(dropStore)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -269,5 +270,40 @@ func TestReplicatorReadiness(t *testing.T) {
 	}
 	if !r.Ready() || !r.Deadline().IsZero() {
 		t.Error("not ready though there is nobody else")
+	}
+}
+
+// However many members a map has, one repairs with all of its range and with a few others.
+func TestReplicatorPeersAreBounded(t *testing.T) {
+	w := storetest.NewWorld(t)
+	var places []storetest.Place
+	for i := range 300 {
+		from := uint64(i/3) << 56
+		places = append(places, storetest.Place{
+			Node: w.Node(protocol.Domain(100+i), fmt.Sprint("s", i)), Range: partition.Range{From: from, To: from + 1<<56 - 1}, Fill: partition.None(),
+		})
+	}
+	r := dht.NewReplicator(places[4].Node.ID, time.Minute, time.Time{}, start, rand.New(rand.NewPCG(1, 1)))
+	var before []protocol.ID
+	for epoch := range uint64(2) {
+		now := start.Add(time.Duration(epoch) * time.Hour)
+		m, _, _ := w.Layout(epoch+1, places...)
+		r.SetMap(now, m)
+		var ids []protocol.ID
+		mates := 0
+		for _, task := range r.Due(now) {
+			ids = append(ids, task.Member.Peer.ID)
+			if len(task.Shared) > 0 {
+				mates++
+			}
+			r.Finished(now, task, dht.RepairEnd{Err: dht.ErrReadOnly, Local: true})
+		}
+		if len(ids) > 20 || len(ids) < 10 || mates != 2 {
+			t.Fatalf("%d due, %d of the same range", len(ids), mates)
+		}
+		if epoch > 0 && !slices.Equal(ids, before) {
+			t.Errorf("others after a map that changes nothing: %v, %v", ids, before)
+		}
+		before = ids
 	}
 }

@@ -27,7 +27,15 @@ type repairRun struct {
 	reader *bufio.Reader
 }
 
+// repairMost bounds a repair, in intervals: a peer that answers without an end holds up no more than that. What has come by
+// then stays, and the next one goes on from there.
+const repairMost = 5
+
+var errRepairLong = errors.New("dht: repair without an end")
+
 func (r *Replica) repair(ctx context.Context, t ReplicaTask) RepairEnd {
+	ctx, cancel := context.WithTimeoutCause(ctx, repairMost*r.cfg.Interval, errRepairLong)
+	defer cancel()
 	return r.runRepair(ctx, NewRepair(t.Member.Peer, r.cfg.Store, t.Shared...))
 }
 
@@ -51,7 +59,7 @@ func (r *Replica) runRepair(ctx context.Context, m *Repair) RepairEnd {
 		// Digests are compared with what is held, and certificates looked for there.
 		if e.Command == protocol.CmdDigests || len(run.held) >= applyBatch {
 			if err := run.flush(ctx); err != nil {
-				return RepairEnd{Err: err, Local: true}
+				return run.ended(ctx, err)
 			}
 		}
 		for _, a := range run.m.Step(e) {
@@ -68,16 +76,24 @@ func (r *Replica) runRepair(ctx context.Context, m *Repair) RepairEnd {
 		}
 		if run.m.Done() {
 			if err := run.flush(ctx); err != nil {
-				return RepairEnd{Err: err, Local: true}
+				return run.ended(ctx, err)
 			}
 			return run.m.End()
 		}
 		select {
 		case e = <-run.events:
 		case <-ctx.Done():
-			return RepairEnd{Err: errors.Join(ErrClosed, ctx.Err()), Local: true}
+			return run.ended(ctx, errors.Join(ErrClosed, ctx.Err()))
 		}
 	}
+}
+
+// ended says whose fault an early end is.
+func (run *repairRun) ended(ctx context.Context, err error) RepairEnd {
+	if context.Cause(ctx) == errRepairLong {
+		return RepairEnd{Err: fmt.Errorf("%w: %s", errRepairLong, run.m.peer.ID.Short())}
+	}
+	return RepairEnd{Err: err, Local: true}
 }
 
 func (run *repairRun) flush(ctx context.Context) error {

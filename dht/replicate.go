@@ -117,13 +117,17 @@ func (s *Server) applyRank(ctx context.Context, now time.Time, rs []*protocol.Re
 	if err != nil {
 		return 0, err
 	}
-	n := 0
+	n, mapped := 0, false
 	for i, r := range batch {
 		s.settle(now, r, res[i])
 		if res[i].Outcome == Stored {
 			s.count.add(repairStored)
+			mapped = mapped || ofMap(r.Table)
 			n++
 		}
+	}
+	if mapped { // once: each time reads all of it
+		s.mapStored(now)
 	}
 	return n, nil
 }

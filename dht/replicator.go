@@ -19,6 +19,8 @@ const (
 	recent = 10
 	// fillEvery of an interval lies between two repairs of a range that is being taken over: what is passed on may get lost.
 	fillEvery = 8
+	// strangers is how many members it repairs with that share no range with it: what is everywhere spreads by them too.
+	strangers = 16
 	// failing is after how many repairs in a row a member counts as failing.
 	failing = 3
 	// refusing is for how many intervals a member may answer without sense until it is left out like a silent one.
@@ -32,7 +34,8 @@ const (
 // One that has served before may also be all that is left, so that it answers once it has repaired with anybody or tried
 // everybody, and at once after a short absence. Who is out of the map begins anew when it comes back.
 //
-// It repairs with each member over what that one serves and it keeps, and, after a new map, once with those who have left what
+// It repairs with each member over what that one serves and it keeps, with a few others, drawn by chance, over what is everywhere,
+// and, after a new map, once with those who have left what
 // it serves now.
 type Replicator struct {
 	self     protocol.ID
@@ -66,6 +69,7 @@ type replica struct {
 	fails   int
 	since   time.Time // of the first of these
 	silent  bool      // the last of them was silence
+	behind  time.Time // since when it has answered by an older map than the current; zero where it does not
 }
 
 // NewReplicator makes one; last is when an earlier run repaired last, zero for never.
@@ -99,13 +103,31 @@ func (r *Replicator) SetMap(now time.Time, m *partition.Map) {
 	first := r.current == nil
 	r.current, r.own, r.member = m, self, member
 	keep := make(map[protocol.ID]bool)
+	var others []partition.Member // known ones first
+	known := 0
 	for _, mem := range m.Members() {
 		id := mem.Peer.ID
 		if id == r.self || !member {
 			continue
 		}
+		if !overlap(self, mem) {
+			if others = append(others, mem); r.peers[id] != nil {
+				last := len(others) - 1
+				others[known], others[last] = others[last], others[known]
+				known++
+			}
+			continue
+		}
 		keep[id] = true
 		r.setPeer(now, mem)
+	}
+	for i := range min(len(others), strangers) {
+		if i >= known {
+			j := i + r.rand.IntN(len(others)-i)
+			others[i], others[j] = others[j], others[i]
+		}
+		keep[others[i].Peer.ID] = true
+		r.setPeer(now, others[i])
 	}
 	for id := range r.peers {
 		if !keep[id] {
@@ -118,6 +140,13 @@ func (r *Replicator) SetMap(now time.Time, m *partition.Map) {
 		return
 	}
 	r.judge()
+}
+
+// overlap reports whether other serves what self keeps.
+func overlap(self, other partition.Member) bool {
+	_, a := self.Range.Intersect(other.Range)
+	_, b := self.Fill.Intersect(other.Range)
+	return a || b
 }
 
 // setPeer works out what is shared with a member. Tables that are everywhere are shared even where ranges are not.
@@ -214,6 +243,12 @@ func (r *Replicator) Finished(now time.Time, t ReplicaTask, e RepairEnd) {
 		if sameRanges(t.Shared, p.shared) {
 			p.done = true
 			p.took(r.current.Epoch(), e)
+		}
+		switch {
+		case e.Epoch >= p.begun:
+			p.behind = time.Time{}
+		case p.behind.IsZero():
+			p.behind = now
 		}
 		if p.due = now.Add(r.pause(p)); p.begun != r.current.Epoch() && len(p.fill) > 0 {
 			p.due = now // the proof is for each epoch

@@ -8,6 +8,7 @@ import (
 
 	"culvert/dht"
 	"culvert/dht/storetest"
+	"culvert/partition"
 	"culvert/protocol"
 )
 
@@ -107,7 +108,31 @@ func TestLeavingALocation(t *testing.T) {
 	}
 }
 
-// Every command that reads, across domains: silence. The operator and members of the map see everything.
+// A super-node is a stranger to the domains of ranges that are none of its business.
+func TestForeignRange(t *testing.T) {
+	f := newFleet(t, 2)
+	m, other := f.order[0], f.order[1]
+	a, loc := f.world.Node(7, "a"), storetest.Key("l")
+	high := partition.Range{From: 1 << 60, To: 1<<64 - 1}
+	for epoch, fill := range []partition.Range{none, whole} {
+		f.install(f.layout(uint64(epoch+1), place{m, whole, none}, place{other, high, fill}), m)
+		m.server.SetReady(true)
+		m.server.Settled(uint64(epoch + 1))
+		for _, raw := range [][]byte{a.Record, f.world.Info(a, 1, start, loc), f.world.Device(7, "p", 1)} {
+			f.put(f.world.OperatorNode(), m.member, raw)
+		}
+		for _, p := range []protocol.Payload{
+			protocol.GetNodeInfo{ID: a.ID}, protocol.GetTunnelNodes{Location: protocol.NewID(7, loc)},
+			protocol.GetEndDevices{Key: protocol.NewID(7, protocol.Hash{})},
+		} {
+			if c, _ := f.say(other.node, m.member, p); (c == p.Command()+1) != (fill == whole) || c != 0 && fill == none {
+				t.Errorf("%s from a super-node of %s that fills %s: %s", p.Command(), high, fill, c)
+			}
+		}
+	}
+}
+
+// Every command that reads, across domains: silence. The operator and members of the range see everything.
 func TestForeignDomain(t *testing.T) {
 	f := newFabric(t)
 	ms := f.mesh(2, dht.Config{})

@@ -123,6 +123,49 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
+// A stream on which hardly anything comes ends some time, as the peer's failure.
+func TestSnapshotWithoutAnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		a, b := f.order[0], f.order[1]
+		var raws [][]byte
+		for i := range 1000 {
+			raws = append(raws, f.world.Device(protocol.Domain(i*1_000_000), fmt.Sprint("d", i), 1))
+		}
+		if _, err := a.server.Apply(t.Context(), start, raws); err != nil {
+			t.Fatal(err)
+		}
+		f.install(f.layout(1, place{a, whole, none}, place{b, none, whole}), a, b)
+		var wg sync.WaitGroup
+		failed := make(chan error, 100)
+		r, err := dht.StartReplica(dht.ReplicaConfig{
+			Server: b.server, Store: b.store, Caller: caller{f.fabric, b.node}, Self: b.node.ID, Now: f.clock, Interval: time.Minute,
+			OnError: func(err error) { failed <- err },
+			Dial: func(ctx context.Context, _ protocol.Peer) (io.ReadWriteCloser, error) {
+				mine, theirs := pipe()
+				context.AfterFunc(ctx, func() { mine.Close() })
+				wg.Go(func() { _, _ = io.Copy(io.Discard, theirs) })
+				return mine, nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-failed:
+			if errors.Is(err, dht.ErrClosed) {
+				t.Error(err)
+			}
+		case <-time.After(time.Hour):
+			t.Error("no end after an hour")
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+	})
+}
+
 // A stream from a liar: what is forged is refused, what has no end is ended, and a stranger is given nothing.
 func TestUnsoundSnapshots(t *testing.T) {
 	f := newFleet(t, 2)

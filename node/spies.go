@@ -25,7 +25,7 @@ type spies struct {
 	wake  chan struct{}
 
 	mu    sync.Mutex
-	known map[protocol.ID]bool
+	known map[protocol.ID]string // with which certificate
 }
 
 // spies are started at the first question and end with the node.
@@ -48,7 +48,7 @@ func (o *OperatorMesh) spies() (*spies, error) {
 		return nil, err
 	}
 	s := &spies{
-		n: o.n, ep: ep, conn: conn, wake: make(chan struct{}, 1), known: make(map[protocol.ID]bool),
+		n: o.n, ep: ep, conn: conn, wake: make(chan struct{}, 1), known: make(map[protocol.ID]string),
 		calls: calls{waiting: make(map[endpoint.CallID]chan<- answer)},
 	}
 	started := o.n.tasks.start(s.read) && o.n.tasks.start(s.tick) && o.n.tasks.start(func(ctx context.Context) {
@@ -84,16 +84,17 @@ func (o *OperatorMesh) Ask(ctx context.Context, to protocol.Peer, p protocol.Pay
 	return (&caller{o.n, o.n.serving.Load().id}).Call(ctx, to, p)
 }
 
+// admit takes in a spy, or its renewed certificate.
 func (s *spies) admit(id endpoint.Identity) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known[id.ID] {
+	if s.known[id.ID] == string(id.Record) {
 		return nil
 	}
 	if err := s.ep.AddIdentity(id); err != nil {
 		return err
 	}
-	s.known[id.ID] = true
+	s.known[id.ID] = string(id.Record)
 	return nil
 }
 

@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
+	"culvert/dht"
 	"culvert/operator/care"
-	"culvert/operator/registry"
-	"culvert/operator/sqlite"
 	"culvert/partition"
 	"culvert/protocol"
 
@@ -23,8 +21,8 @@ const (
 	spyTries   = 3
 	spyWorkers = 64
 	auditTick  = time.Second
-	// maxSpies bounds in how many domains there are spies; questions go to these domains alone.
-	maxSpies = 256
+	// lasting is for how long a record must still be good for its absence to say anything: clocks differ.
+	lasting = dht.MaxSkew + spyTimeout*spyTries
 )
 
 // auditor asks super-nodes as their domains' nodes would, and has those isolated that do not serve what they should.
@@ -34,6 +32,10 @@ type auditor struct {
 
 	mu    sync.Mutex
 	audit *care.Audit
+
+	drawn    sync.Mutex
+	domains  []protocol.Domain // in an order that only this operator knows
+	listedAt time.Time
 }
 
 func newAuditor(o *Operator) *auditor {
@@ -100,66 +102,15 @@ func (a *auditor) question(ctx context.Context, mesh Mesh, pmap *partition.Map, 
 				return v
 			}
 		}
-	case care.Hand:
-		return a.handOver(ctx, mesh, mem, t.Subject.Record)
 	}
 	r, err := protocol.ParseRecord(t.Subject.Record)
-	if err != nil {
+	if err != nil || r.Expires.Sub(a.o.now()) < lasting {
 		return care.Busy
 	}
+	if t.Step == care.Hand {
+		return a.handOver(ctx, mesh, mem, t.Subject.Record)
+	}
 	return a.askFor(ctx, mesh, mem, r)
-}
-
-// pickStatic draws a record that the operator signed a while ago and that the super-node serves.
-func (a *auditor) pickStatic(ctx context.Context, mem partition.Member) (r *protocol.Record, ok bool, err error) {
-	now := a.o.now()
-	err = a.o.db.View(ctx, func(tx *sqlite.Tx) error {
-		ds, err := tx.Domains()
-		if err != nil || len(ds) == 0 {
-			return err
-		}
-		ds = slices.DeleteFunc(ds[:min(len(ds), maxSpies)], func(d registry.Domain) bool {
-			low, high := protocol.NewID(d.Number, protocol.Hash{}).Position(), protocol.NewID(d.Number, lastHash).Position()
-			_, in := mem.Range.Intersect(partition.Range{From: low, To: high})
-			return d.Banned || !in
-		})
-		if len(ds) == 0 {
-			return nil
-		}
-		d := ds[rand.IntN(len(ds))]
-		table := [...]protocol.Table{protocol.TableNode, protocol.TableEndDevice}[rand.IntN(2)]
-		rows, err := tx.Records(table, protocol.NewID(d.Number, randomHash()), now, 16)
-		for _, row := range rows {
-			rec, err := protocol.ParseRecord(row.Raw)
-			if err != nil {
-				return err
-			}
-			if rec.Owner.Domain() != d.Number || rec.Tombstone || !mem.Range.ContainsKey(rec.Owner) || now.Sub(rec.Issued) < care.Settled {
-				continue
-			}
-			if n, err := tx.Node(rec.Owner); err == nil && !n.Revoked.IsZero() {
-				continue
-			}
-			r, ok = rec, true
-			return nil
-		}
-		return err
-	})
-	return r, ok, err
-}
-
-var lastHash = func() (h protocol.Hash) {
-	for i := range h {
-		h[i] = 0xff
-	}
-	return h
-}()
-
-func randomHash() (h protocol.Hash) {
-	for i := range h {
-		h[i] = byte(rand.Uint32())
-	}
-	return h
 }
 
 // audited are the super-nodes of a map that serve a range.

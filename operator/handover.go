@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -17,6 +18,8 @@ const (
 	handOverLast  = 5 * time.Second
 	handOverAtOne = 32 // how many are asked at a time
 	proofTimeout  = 30 * time.Second
+	// proofKept is for how long a proof counts that the next map has not made use of: who has proven something may lose it again.
+	proofKept = time.Minute
 )
 
 // handOver follows those who fill a range until they have been proven to hold it, and then has the next map say so.
@@ -26,6 +29,11 @@ type handOver struct {
 
 	mu    sync.Mutex
 	tries map[protocol.ID]*try
+
+	// of tick alone: what the last plan knew, and when to plan by the same once more. It may wait for others to be filled too.
+	planned map[protocol.ID]partition.Range
+	epoch   uint64
+	again   time.Time
 }
 
 type try struct {
@@ -46,17 +54,21 @@ func (h *handOver) run(ctx context.Context, mesh Mesh) {
 	h.o.whileLeading(ctx, handOverTick, func(now time.Time) { h.tick(ctx, mesh, now, wg.Go) })
 }
 
-// tick has the next map signed where somebody has been proven, and else the others looked at.
+// tick has the next map signed where somebody has been proven, and the others looked at.
 func (h *handOver) tick(ctx context.Context, mesh Mesh, now time.Time, start func(func())) {
 	pmap, err := h.o.mapNow(ctx)
 	if err != nil || pmap == nil {
 		return
 	}
-	if filled := h.settle(pmap); len(filled) > 0 {
+	filled := h.settle(pmap)
+	if len(filled) > 0 && (!maps.Equal(filled, h.planned) || pmap.Epoch() != h.epoch || !now.Before(h.again)) {
+		h.planned, h.epoch, h.again = filled, pmap.Epoch(), now.Add(handOverLast)
 		if err := h.o.update(ctx, func(tx *sqlite.Tx) error { return h.promote(tx, filled) }); err != nil && ctx.Err() == nil {
 			h.o.log.Error("sign the next map", "error", err)
 		}
-		return
+		if pmap, err = h.o.mapNow(ctx); err != nil {
+			return
+		}
 	}
 	for _, mem := range h.due(now, pmap) {
 		start(func() { h.follow(ctx, mesh, pmap, mem) })
@@ -115,7 +127,7 @@ func (h *handOver) due(now time.Time, pmap *partition.Map) []partition.Member {
 			t = &try{fill: mem.Fill}
 			h.tries[mem.Peer.ID] = t
 		}
-		if t.busy || t.proven || t.fill != mem.Fill || now.Before(t.due) {
+		if t.busy || t.fill != mem.Fill || now.Before(t.due) {
 			continue
 		}
 		t.busy = true
@@ -136,7 +148,9 @@ func (h *handOver) follow(ctx context.Context, mesh Mesh, pmap *partition.Map, m
 	t := h.tries[mem.Peer.ID]
 	t.busy, t.proven = false, proven
 	t.pause = min(max(2*t.pause, handOverTick), handOverLast)
-	t.due = h.o.now().Add(t.pause)
+	if t.due = h.o.now().Add(t.pause); proven {
+		t.due = h.o.now().Add(proofKept)
+	}
 }
 
 // prove compares what mem lacks of its range with those who serve it, part by part: half of each part's servers have to hold

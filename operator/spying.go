@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -83,7 +84,13 @@ func (a *auditor) fetch(ctx context.Context, mesh Mesh, mem partition.Member, t 
 		return nil, care.Sound
 	}
 	r, err := protocol.ParseRecord(raw)
-	if err != nil || r.Table != t || r.Owner != owner || a.proves(ctx, r) != nil {
+	if err != nil || r.Table != t || r.Owner != owner {
+		return nil, care.Unsound
+	}
+	switch err := a.proves(ctx, r); {
+	case errors.Is(err, protocol.ErrRecordExpired): // its clock is behind, or the answer was on its way: as if there were none
+		return nil, care.Sound
+	case err != nil:
 		return nil, care.Unsound
 	}
 	return r, care.Sound
@@ -123,10 +130,14 @@ func (a *auditor) proves(ctx context.Context, r *protocol.Record) error {
 // compare asks two that share a range where a node of the domain is. ok is false where that says nothing about mem.
 func (a *auditor) compare(ctx context.Context, mesh Mesh, pmap *partition.Map, mem partition.Member, d protocol.Domain) (s care.Subject, v care.Verdict, ok bool) {
 	now := a.o.now()
+	start, ok := drawStart(mem.Range, d)
+	if !ok {
+		return s, 0, false
+	}
 	var owner protocol.ID
 	err := a.o.db.View(ctx, func(tx *sqlite.Tx) error {
-		ns, err := tx.Nodes(d, protocol.NewID(d, randomHash()), 1)
-		if err == nil && len(ns) > 0 && ns[0].Revoked.IsZero() && now.Before(ns[0].Expires) {
+		ns, err := tx.Nodes(d, start, 1)
+		if err == nil && len(ns) > 0 && ns[0].Revoked.IsZero() && ns[0].Expires.Sub(now) >= lasting {
 			owner = ns[0].ID
 		}
 		return err
@@ -141,7 +152,7 @@ func (a *auditor) compare(ctx context.Context, mesh Mesh, pmap *partition.Map, m
 		return s, 0, false
 	}
 	other, v := a.fetch(ctx, mesh, others[rand.IntN(len(others))], protocol.TableNodeInfo, owner)
-	if v != care.Sound || other == nil || now.Sub(other.Issued) < care.Settled || other.Tombstone {
+	if v != care.Sound || other == nil || now.Sub(other.Issued) < care.Settled || other.Expires.Sub(now) < lasting || other.Tombstone {
 		return s, 0, false
 	}
 	s = care.Subject{Name: fmt.Sprintf("%s %s", other.Table, owner.Short()), Record: other.Raw()}
@@ -151,7 +162,7 @@ func (a *auditor) compare(ctx context.Context, mesh Mesh, pmap *partition.Map, m
 // handOver stores a record there as any node of the domain might.
 func (a *auditor) handOver(ctx context.Context, mesh Mesh, mem partition.Member, raw []byte) care.Verdict {
 	r, err := protocol.ParseRecord(raw)
-	if err != nil || r.Expired(a.o.now()) {
+	if err != nil {
 		return care.Busy
 	}
 	v, err := a.askAs(ctx, mesh, r.Owner.Domain(), mem.Peer, protocol.Put{Key: r.Owner, Record: raw})
@@ -166,8 +177,10 @@ func (a *auditor) handOver(ctx context.Context, mesh Mesh, mem partition.Member,
 		return care.Unsound
 	}
 	switch st.Status {
-	case protocol.StatusOK, protocol.StatusSuperseded:
+	case protocol.StatusOK:
 		return care.Sound
+	case protocol.StatusSuperseded:
+		return care.Newer
 	case protocol.StatusInternal, protocol.StatusLimit, protocol.StatusQuota, protocol.StatusExpired, protocol.StatusRevoked:
 		return care.Busy
 	}

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -230,14 +231,29 @@ func cut(members []Member) []segment {
 	segs := make([]segment, len(ends))
 	for i, to := range ends {
 		segs[i].to = to
-		for _, m := range members {
-			if m.Range.Contains(to) && !m.Isolated {
-				segs[i].serving = append(segs[i].serving, m)
+	}
+	// Each member touches the segments of its own ranges alone, so that many ranges of few members stay cheap.
+	for i := range members {
+		m := &members[i]
+		each := func(g Range, fn func(*segment)) {
+			if !g.Valid() {
+				return
 			}
-			if m.Range.Contains(to) || m.Fill.Contains(to) {
-				segs[i].keeping = append(segs[i].keeping, m)
+			for k, _ := slices.BinarySearch(ends, g.From); k < len(ends) && ends[k] <= g.To; k++ {
+				fn(&segs[k])
 			}
 		}
+		each(m.Range, func(s *segment) {
+			if !m.Isolated {
+				s.serving = append(s.serving, *m)
+			}
+			s.keeping = append(s.keeping, *m)
+		})
+		each(m.Fill, func(s *segment) {
+			if !m.Range.Contains(s.to) {
+				s.keeping = append(s.keeping, *m)
+			}
+		})
 	}
 	return segs
 }
@@ -291,12 +307,19 @@ func (m *Map) Parts(r Range) []Part {
 // Sharing are the members that serve some of r, the isolated too, in order of ID.
 func (m *Map) Sharing(r Range) []Member {
 	var out []Member
-	for _, mem := range m.members {
-		if _, ok := mem.Range.Intersect(r); ok {
-			out = append(out, mem)
+	i, _ := slices.BinarySearchFunc(m.segments, r.From, func(s segment, p uint64) int { return cmp.Compare(s.to, p) })
+	for ; r.Valid() && i < len(m.segments); i++ {
+		for _, mem := range m.segments[i].keeping {
+			if overlaps(mem.Range, r) {
+				out = append(out, mem)
+			}
+		}
+		if m.segments[i].to >= r.To {
+			break
 		}
 	}
-	return out
+	slices.SortFunc(out, func(a, b Member) int { return a.Peer.ID.Compare(b.Peer.ID) })
+	return slices.CompactFunc(out, func(a, b Member) bool { return a.Peer.ID == b.Peer.ID })
 }
 
 // Member finds a member by ID.

@@ -118,8 +118,13 @@ func TestServing(t *testing.T) {
 		var ps []Placement
 		for i := range n {
 			a, b := rapid.Uint64().Draw(t, "a"), rapid.Uint64().Draw(t, "b")
-			ps = append(ps, Placement{candidate(t, uint64(i)), Range{min(a, b), max(a, b)}, None(), false})
+			p := Placement{candidate(t, uint64(i)), Range{min(a, b), max(a, b)}, None(), rapid.IntRange(0, 4).Draw(t, "isolated") == 0}
+			if c := rapid.Uint64().Draw(t, "c"); c%2 == 0 {
+				p.Fill = Range{min(a, c), max(a, c)}
+			}
+			ps = append(ps, p)
 		}
+		slices.SortFunc(ps, func(a, b Placement) int { return a.ID.Compare(b.ID) })
 		head, recs := s.build(7, ps)
 		m, err := Build(head, recs, s.check)
 		if err != nil {
@@ -127,11 +132,30 @@ func TestServing(t *testing.T) {
 		}
 		for range 20 {
 			k := protocol.NewID(protocol.Domain(rapid.Uint32().Draw(t, "d")), protocol.Hash{rapid.Byte().Draw(t, "h")})
-			got := m.Serving(k)
+			a, b := rapid.Uint64().Draw(t, "from"), rapid.Uint64().Draw(t, "to")
+			r := Range{min(a, b), max(a, b)}
+			var serving, keeping, sharing []protocol.ID
 			for _, p := range ps {
-				want := p.Range.ContainsKey(k)
-				if has := slices.ContainsFunc(got, func(x Member) bool { return x.Peer.ID == p.ID }); has != want || m.Covers(p.ID, k) != want {
-					t.Fatalf("%v serves %v: %v, want %v", p.Range, k, has, want)
+				in := p.Range.ContainsKey(k)
+				if m.Covers(p.ID, k) != in {
+					t.Fatalf("%v covers %v: %v", p.Range, k, !in)
+				}
+				if in && !p.Isolated {
+					serving = append(serving, p.ID)
+				}
+				if in || p.Fill.ContainsKey(k) {
+					keeping = append(keeping, p.ID)
+				}
+				if overlaps(p.Range, r) {
+					sharing = append(sharing, p.ID)
+				}
+			}
+			for what, c := range map[string]struct {
+				got  []Member
+				want []protocol.ID
+			}{"serving": {m.Serving(k), serving}, "keeping": {m.Keeping(k), keeping}, "sharing": {m.Sharing(r), sharing}} {
+				if !slices.EqualFunc(c.got, c.want, func(x Member, id protocol.ID) bool { return x.Peer.ID == id }) {
+					t.Fatalf("%s: %v, want %v", what, c.got, c.want)
 				}
 			}
 		}
@@ -198,5 +222,17 @@ func TestHeadHashIgnoresOrder(t *testing.T) {
 	}
 	if _, err := HeadHash([][]byte{{1}}); err == nil {
 		t.Error("hash over garbage")
+	}
+}
+
+// BenchmarkBuild puts a map of 20,000 members in ranges of three together.
+func BenchmarkBuild(b *testing.B) {
+	members := make([]Member, 20000)
+	for i := range members {
+		from := uint64(i/3) << 48
+		members[i].Range, members[i].Fill = Range{from, from | (1<<48 - 1)}, None()
+	}
+	for b.Loop() {
+		cut(members)
 	}
 }

@@ -44,6 +44,7 @@ const (
 	Stale                     // an older one than Settled ago
 	Unsound                   // what nobody who may has signed
 	Refused                   // for Hand: refused though it has to be taken
+	Newer                     // for Hand: a newer one is there, or has been
 )
 
 // Step is what a task does.
@@ -67,6 +68,7 @@ type Task struct {
 	Member  protocol.ID
 	Step    Step
 	Subject Subject
+	denied  bool // for Hand: what it acknowledged before it denied
 	tries   int
 }
 
@@ -194,10 +196,15 @@ func (a *Audit) Finished(now time.Time, t Task, v Verdict) {
 		if t.Subject.Signed {
 			w.note(now, pointsMiss, lackText(v)+t.Subject.Name)
 		}
+	case t.Step == Hand && v == Sound && t.denied:
+		w.missed++
+		w.note(now, pointsProof, "acknowledged twice and in between withheld "+t.Subject.Name)
 	case t.Step == Hand && v == Sound:
 		w.next = Task{Step: AskAgain, Subject: t.Subject}
 	case t.Step == Hand && v == Refused && t.Subject.Signed:
 		w.note(now, pointsProof, "refused to store "+t.Subject.Name)
+	case t.Step == AskAgain && lacks && !t.Subject.Signed:
+		w.next = Task{Step: Hand, Subject: t.Subject, denied: true} // its owner may have replaced it by what has run out since
 	case t.Step == AskAgain && lacks:
 		w.missed++
 		w.note(now, pointsProof, "acknowledged and then "+lackText(v)+t.Subject.Name)

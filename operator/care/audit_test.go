@@ -137,6 +137,18 @@ func TestHonestStay(t *testing.T) {
 			}
 			return Sound
 		},
+		// Its owner replaces what was handed over at once by a newer one that runs out before the question.
+		"outdated by the owner": func(_ *rand.Rand, _ time.Time, t *Task) Verdict {
+			switch {
+			case t.Subject.Signed:
+				return Sound
+			case t.Step == Hand && t.denied:
+				return Newer
+			case t.Step == Hand:
+				return Sound
+			}
+			return Missing
+		},
 		"cut off with the operator": func(_ *rand.Rand, now time.Time, _ *Task) Verdict {
 			if d := now.Sub(start); d > 5*time.Minute && d < 15*time.Minute {
 				return Unanswered

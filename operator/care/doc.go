@@ -21,8 +21,9 @@
 //	           an answer that was signed by nobody who may                       as above
 //
 // [Isolate] points within [Window] isolate. A record that another super-node showed, such as a node's announcement, counts only
-// by what follows the handing over: so no third party's word can cost an honest super-node a point. One that answers signs
-// of life but leaves most questions unanswered is isolated for that, unless most others seem to do the same.
+// by what follows the handing over, and only if it is handed over and acknowledged once more after the denial: its owner may
+// have replaced it meanwhile by one that ran out at once. So no third party's word can cost an honest super-node a point. One
+// that answers signs of life but leaves most questions unanswered is isolated for that, unless most others seem to do the same.
 //
 // An isolated super-node stays on the map with its range; readers pass it by, spies go on asking. A person releases it.
 package care
