@@ -81,6 +81,9 @@ func (s *Scores) refused(id protocol.ID, now time.Time, after time.Duration, r *
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.of[id]
+	if now.Before(v.later) { // asked together with the one that was refused first: that is one refusal
+		return v.later
+	}
 	d := min(max(after, busyLeast), busyMax)
 	d = min(d<<min(v.busy, 10), busyMax)
 	v.later = now.Add(d + time.Duration(r.Int64N(int64(d/2))))
