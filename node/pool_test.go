@@ -2,7 +2,6 @@ package node
 
 import (
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"culvert/protocol"
@@ -56,22 +55,23 @@ func TestPoolTakesTurns(t *testing.T) {
 		p.try(7, func() { <-release })
 	}
 	const calm = 50
-	var flooded, before atomic.Int64
-	var done sync.WaitGroup
-	for p.try(7, func() { flooded.Add(1) }) {
+	taken := 0
+	for p.try(7, func() {}) {
 	}
 	for range calm {
-		done.Add(1)
-		if !p.try(8, func() { before.Store(flooded.Load()); done.Done() }) {
+		if !p.try(8, func() { taken++ }) {
 			t.Fatal("no room for the other domain")
 		}
 	}
-	close(release)
-	done.Wait()
-	// At most as many of the one as of the other, and what the workers have in their hands.
-	if n := before.Load(); n > calm+poolWorkers {
-		t.Errorf("%d of the flood were done before %d others", n, calm)
+	p.mu.Lock()
+	for range 2 * calm { // as the workers do, in order
+		p.nextLocked()()
 	}
+	p.mu.Unlock()
+	if taken != calm {
+		t.Errorf("of the first %d, %d of the other domain", 2*calm, taken)
+	}
+	close(release)
 	for d := range protocol.Domain(2 * poolQueue) { // many domains fill all there is
 		p.try(d+100, func() { <-ts.ctx.Done() })
 	}

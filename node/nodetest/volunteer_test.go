@@ -1,6 +1,7 @@
 package nodetest
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -43,6 +44,15 @@ func TestVolunteers(t *testing.T) {
 			t.Errorf("%s is a super-node", other.name)
 		}
 	}
+
+	eventually(t, "status says which super-nodes are used, and why", func() bool {
+		for _, s := range plain.member("acme").SuperNodes {
+			if s.ID == id.String() && (s.State == "ok" || s.State == "unknown") && slices.Contains(s.Reasons, "serves_domain") && slices.Contains(s.Reasons, "own_domain") {
+				return true
+			}
+		}
+		return false
+	})
 
 	noError(t, m.op.SetPolicy(t.Context(), admin, operator.PolicyOwn))
 	if m.listed(id) || m.listed(asked.id("acme")) {
