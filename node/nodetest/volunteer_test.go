@@ -47,14 +47,14 @@ func TestVolunteers(t *testing.T) {
 
 	eventually(t, "status says which super-nodes are used, and why", func() bool {
 		for _, s := range plain.member("acme").SuperNodes {
-			if s.ID == id.String() && (s.State == "ok" || s.State == "unknown") && slices.Contains(s.Reasons, "serves_domain") && slices.Contains(s.Reasons, "own_domain") {
+			if s.ID == asked.id("acme").String() && s.State == "ok" && slices.Contains(s.Reasons, "home") && slices.Contains(s.Reasons, "serves_domain") && slices.Contains(s.Reasons, "own_domain") {
 				return true
 			}
 		}
 		return false
 	})
 
-	noError(t, m.op.SetPolicy(t.Context(), admin, operator.PolicyOwn))
+	noError(t, m.op.SetPolicy(t.Context(), admin, operator.PolicyApproved))
 	if m.listed(id) || m.listed(asked.id("acme")) {
 		t.Error("the policy does not take super-nodes off the map at once")
 	}
