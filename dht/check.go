@@ -105,21 +105,6 @@ func checkValue(r *protocol.Record) error {
 	return nil
 }
 
-// checkQuota keeps a domain to its share. Replacing costs nothing, and what an operator signed is counted but never refused.
-func (s *Server) checkQuota(r *protocol.Record) refusal {
-	if r.Table != protocol.TableNodeInfo {
-		return accepted
-	}
-	c := s.cfg.Store.Counts(r.Owner.Domain())
-	if c.Records < s.cfg.Limits.quota(c) {
-		return accepted
-	}
-	if _, err := s.cfg.Store.Get(r.Table, r.Owner, r.Issued); err == nil {
-		return accepted
-	}
-	return refusal{protocol.StatusQuota, putRefusedQuota}
-}
-
 // held compares r with what is held before any signature is looked at: repeats and leftovers are most of what a busy range
 // sees.
 func (s *Server) held(r *protocol.Record) (st protocol.Stored, decided bool) {

@@ -2,6 +2,7 @@ package dht
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"culvert/protocol"
@@ -13,6 +14,7 @@ import (
 type Limits struct {
 	DomainRecords int     // 10,000: records of a domain that are always allowed
 	PerEnrolled   int     // 4: or so many for each enrolled node and device, if that is more; negative for none
+	RecordBytes   int     // 448: bytes of a domain's records, for each record that it may have
 	NodePuts      float64 // 10: puts a second of one node
 	NodeBurst     int     // 100
 	DomainPuts    float64 // 2,000: puts a second of one domain
@@ -28,6 +30,7 @@ func (l *Limits) fill() {
 	}
 	set(&l.DomainRecords, 10_000)
 	set(&l.PerEnrolled, 4)
+	set(&l.RecordBytes, 448)
 	set(&l.NodeBurst, 100)
 	set(&l.DomainBurst, 20_000)
 	set(&l.Senders, 1<<16)
@@ -44,9 +47,56 @@ func (l Limits) quota(c Counts) int {
 	return max(l.DomainRecords, l.PerEnrolled*(c.Nodes+c.Devices))
 }
 
+// checkQuota keeps a domain to its share. Replacing costs no record, and no bytes where it is no longer than before; what an
+// operator signed is counted but never refused.
+//
+// The NodeInfo of an agent in two networks with eight addresses has 533 bytes and its certificate 244, 388 on average, while a
+// record may have 896: the bytes are the limit of who fills his records up, not of anybody else.
+func (s *Server) checkQuota(r *protocol.Record) refusal {
+	if r.Table != protocol.TableNodeInfo {
+		return accepted
+	}
+	c, size := s.cfg.Store.Counts(r.Owner.Domain()), len(r.Raw())
+	records := s.cfg.Limits.quota(c)
+	most := records * s.cfg.Limits.RecordBytes
+	if c.Records < records && c.Bytes+size <= most {
+		return accepted
+	}
+	if old, err := s.cfg.Store.Get(r.Table, r.Owner, r.Issued); err == nil && (size <= len(old) || c.Bytes+size-len(old) <= most) {
+		return accepted
+	}
+	return refusal{protocol.StatusQuota, putRefusedQuota}
+}
+
+// collectEvery bounds how often a domain at its quota has the expired records collected: that is a transaction, which others would
+// wait for.
+const collectEvery = time.Second
+
+// collect removes what has expired.
+func (s *Server) collect(now time.Time) {
+	last := s.rates.collected.Load()
+	if since := now.UnixMilli() - last; since >= 0 && since < collectEvery.Milliseconds() || !s.rates.collected.CompareAndSwap(last, now.UnixMilli()) {
+		return
+	}
+	ctx, cancel := s.commitContext()
+	defer cancel()
+	// Without success the quota stays as it is, which is what the caller looks at next.
+	_, _ = s.cfg.Store.Expire(ctx, now)
+}
+
+// Overdrawn answers a Put of a node or domain that has used up its rate, and nothing else. It costs no more than a look, so it is
+// asked before a message waits for a worker: a flood is shed before it takes the place of others, or anybody verifies a signature.
+func (s *Server) Overdrawn(now time.Time, v *protocol.Verified) (out []protocol.Out, refused bool) {
+	if v.Command != protocol.CmdPut || s.replicates(v.Sender) || s.rates.has(now, v.Sender) {
+		return nil, false
+	}
+	return s.refuse(refusal{protocol.StatusLimit, putRefusedRate}), true
+}
+
 // rates limits puts by node and by domain, each for itself. A domain is ID{domain, zero hash}.
 type rates struct {
-	limits Limits
+	limits    Limits
+	collected atomic.Int64 // when the expired were removed last, in unix ms
 
 	mu      sync.Mutex
 	buckets map[protocol.ID]*rate.Limiter
@@ -54,6 +104,18 @@ type rates struct {
 
 func newRates(l Limits) *rates {
 	return &rates{limits: l, buckets: make(map[protocol.ID]*rate.Limiter)}
+}
+
+// has reports whether allow would say yes now.
+func (r *rates) has(now time.Time, sender protocol.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range []protocol.ID{sender, protocol.NewID(sender.Domain(), protocol.Hash{})} {
+		if b := r.buckets[id]; b != nil && b.TokensAt(now) < 1 {
+			return false
+		}
+	}
+	return true
 }
 
 // allow takes one token of the node and one of its domain, or none.

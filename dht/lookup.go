@@ -46,7 +46,8 @@ type LookupConfig struct {
 //
 // K = 2 members are asked. A single record is found when K members agree on the newest version; a list when K members gave a
 // sound one, of which the newest record of each owner is taken. On silence, an unsound, stale or older answer, twice as many
-// more are asked. After the second wave one fresh answer is enough. When all have been asked without one, the map is asked
+// more are asked; one more, where a good answer to a question for a single record is there. In place of a member that is busy
+// another is asked at once. After the second wave one fresh answer is enough. When all have been asked without one, the map is asked
 // anew once, then the operators; then a stale but valid record is better than none. "Not found" is only what every member
 // says; anything less is ErrUnreachable.
 type Lookup struct {
@@ -105,13 +106,13 @@ func (l *Lookup) Step(now time.Time, e Event) []Action {
 	switch e.Kind {
 	case EventTick:
 		if l.w.count == 0 && len(l.w.queue) == 0 {
-			l.w.queue = l.cfg.Scores.Order(l.cfg.Members, l.cfg.Own, now, l.cfg.Rand)
+			l.w.enqueue(now, l.cfg.Scores, l.cfg.Own, l.cfg.Rand, l.cfg.Members)
 		}
 	case EventAnswer:
 		acts = l.answered(now, e)
 	case EventFailed:
-		if a, ok := l.w.close(e.Tag); ok && !a.late {
-			l.cfg.Scores.Bad(a.member.Peer.ID, now)
+		if a, ok := l.w.close(e.Tag); ok && !a.blamed {
+			l.bad(a.member.Peer.ID, now)
 		}
 	case EventMap:
 		acts = l.mapChanged(now, e)
@@ -131,6 +132,11 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 		}
 	}
 	id := a.member.Peer.ID
+	if e.Command == protocol.CmdBusy {
+		delete(l.got, e.Tag) // half a list is none
+		l.w.refused(now, a, e.Payload, l.cfg.Scores, l.cfg.Rand)
+		return l.instead(now)
+	}
 	g := l.got[e.Tag]
 	if g == nil {
 		g = &answer{since: l.cfg.Target.Since}
@@ -140,14 +146,12 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 	list, err := l.cfg.Target.parse(e.Command, e.Payload)
 	if err != nil || !l.take(now, g, list) {
 		*g = answer{older: g.older} // nothing of a liar's list is used
-		if e.Command != protocol.CmdBusy {
-			l.cfg.Scores.Bad(id, now)
-		}
+		l.bad(id, now)
 		return nil
 	}
 	if g.complete {
 		if g.empty = len(g.records) == 0 && g.pmap == nil; !g.empty && !g.fresh && g.pmap == nil {
-			l.cfg.Scores.Bad(id, now)
+			l.bad(id, now)
 		}
 		return nil
 	}
@@ -156,6 +160,24 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 	next.Since = g.since
 	return []Action{{Kind: ActAsk, Tag: e.Tag, Peer: a.member.Peer, Payload: next.ask(g.after)}}
 }
+
+// instead asks another member in place of one that is busy.
+func (l *Lookup) instead(now time.Time) []Action {
+	if !l.w.mayReplace(now) {
+		return nil
+	}
+	return l.w.send(now, 1, l.payload)
+}
+
+// patience is for how long to wait for who is busy: with a good answer in hand for a second one no longer than for the silent.
+func (l *Lookup) patience() time.Duration {
+	if l.anyFresh() {
+		return l.w.timeout
+	}
+	return busyWait
+}
+
+func (l *Lookup) bad(id protocol.ID, now time.Time) { l.cfg.Scores.bad(id, now, l.cfg.Rand) }
 
 // take adds a page to g; false condemns the whole answer.
 func (l *Lookup) take(now time.Time, g *answer, list protocol.RecordList) bool {
@@ -264,13 +286,19 @@ func (l *Lookup) proceed(now time.Time) []Action {
 	if l.w.waiting(now) || now.Before(l.pause) {
 		return nil
 	}
-	l.w.expire(func(tag int) { l.cfg.Scores.Bad(l.w.asks[tag].member.Peer.ID, now) })
+	l.w.expire(now, func(id protocol.ID) { l.bad(id, now) })
 	if l.w.count >= 2 && l.anyFresh() {
 		return l.finish(now, best)
 	}
 	for {
+		if len(l.w.queue) == 0 && l.w.comeBack(now, l.patience()) {
+			return nil
+		}
 		switch {
 		case len(l.w.queue) > 0:
+			if l.cfg.Target.single() && l.cfg.Quorum <= readQuorum && l.anyFresh() {
+				l.w.size = 1 // only the second word is missing: when one member dies, the others must not get twice its load
+			}
 			return l.w.next(now, l.payload)
 		case l.anyFresh() || l.allEmpty():
 			return l.finish(now, best)
@@ -358,7 +386,7 @@ func (l *Lookup) finish(now time.Time, best map[protocol.ID]*protocol.Record) []
 		}
 		for _, r := range g.records {
 			if l.cfg.Target.single() && VersionOf(r).Less(VersionOf(best[r.Owner])) {
-				l.cfg.Scores.Bad(l.w.asks[tag].member.Peer.ID, now)
+				l.bad(l.w.asks[tag].member.Peer.ID, now)
 			}
 		}
 	}

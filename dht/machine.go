@@ -68,6 +68,11 @@ type waves struct {
 	size     int   // of the next wave
 	count    int   // of waves so far
 	deadline time.Time
+	busy     []busyMember // who is asked later, once; see busy.go
+	back     time.Time    // when, once that is settled
+	returned bool
+	refusals int
+	hold     time.Time // no wave before
 }
 
 type ask struct {
@@ -75,6 +80,7 @@ type ask struct {
 	since  time.Time
 	open   bool // no answer and no failure yet
 	late   bool // its wave has ended without it
+	blamed bool // its silence has been noted
 }
 
 func newWaves(timeout time.Duration) waves {
@@ -86,6 +92,10 @@ func newWaves(timeout time.Duration) waves {
 
 // waiting reports whether the wave still has time and somebody to wait for.
 func (w *waves) waiting(now time.Time) bool {
+	if now.Before(w.hold) {
+		w.deadline = w.hold
+		return true
+	}
 	if !now.Before(w.deadline) {
 		return false
 	}
@@ -97,28 +107,36 @@ func (w *waves) waiting(now time.Time) bool {
 	return false
 }
 
-// expire marks who kept silent in a wave that is over.
-func (w *waves) expire(silent func(tag int)) {
+// expire marks who kept silent in a wave that is over. Who was asked in place of a busy one had less time, and is not blamed yet.
+func (w *waves) expire(now time.Time, silent func(protocol.ID)) {
 	for i := range w.asks {
 		if a := &w.asks[i]; a.open && !a.late {
 			a.late = true
-			silent(i)
+			if a.blamed = now.Sub(a.since) >= w.timeout; a.blamed {
+				silent(a.member.Peer.ID)
+			}
 		}
 	}
 }
 
 // next starts a wave.
 func (w *waves) next(now time.Time, payload func(partition.Member) protocol.Payload) []Action {
-	n := min(w.size, len(w.queue))
+	acts := w.send(now, w.size, payload)
+	w.size *= 2
+	w.count++
+	w.deadline = now.Add(w.timeout)
+	return acts
+}
+
+// send asks the next n.
+func (w *waves) send(now time.Time, n int, payload func(partition.Member) protocol.Payload) []Action {
+	n = min(n, len(w.queue))
 	var acts []Action
 	for _, m := range w.queue[:n] {
 		acts = append(acts, Action{Kind: ActAsk, Tag: len(w.asks), Peer: m.Peer, Payload: payload(m)})
 		w.asks = append(w.asks, ask{member: m, since: now, open: true})
 	}
 	w.queue = w.queue[n:]
-	w.size *= 2
-	w.count++
-	w.deadline = now.Add(w.timeout)
 	return acts
 }
 
@@ -139,6 +157,9 @@ func (w *waves) unasked(l []partition.Member) []partition.Member {
 	}
 	for _, m := range w.queue {
 		known[m.Peer.ID] = true
+	}
+	for _, b := range w.busy {
+		known[b.member.Peer.ID] = true
 	}
 	var out []partition.Member
 	for _, m := range l {

@@ -200,7 +200,10 @@ func TestLookupOutcomes(t *testing.T) {
 		{"all dead", []protocol.Payload{nil, nil, nil, nil}, dht.ErrUnreachable, 0, 1, true, 3 * time.Second},
 		{"only stale", []protocol.Payload{reply(stale), reply(stale), reply(stale), nil}, nil, 4, 1, true, 3 * time.Second},
 		{"withdrawn", []protocol.Payload{reply(withdrawn), reply(withdrawn), reply(info), nil}, dht.ErrNotFound, 0, 0, false, 100 * time.Millisecond},
-		{"busy", []protocol.Payload{protocol.Busy{}, protocol.WrongRange{Epoch: 1}, reply(info), nil}, nil, 5, 0, false, 100 * time.Millisecond},
+		{"one busy", []protocol.Payload{protocol.Busy{RetryAfter: 1000}, reply(info), reply(info), nil}, nil, 5, 0, false, 50 * time.Millisecond},
+		{"busy, and outside its range", []protocol.Payload{protocol.Busy{}, protocol.WrongRange{Epoch: 1}, reply(info), nil}, nil, 5, 0, false, 200 * time.Millisecond},
+		{"two busy for long", []protocol.Payload{protocol.Busy{RetryAfter: 9000}, protocol.Busy{RetryAfter: 9000}, reply(info), nil}, nil, 5, 0, false, 100 * time.Millisecond},
+		{"all busy for ever", []protocol.Payload{protocol.Busy{RetryAfter: 200}, protocol.Busy{RetryAfter: 200}, protocol.Busy{RetryAfter: 200}, reply(info)}, nil, 5, 1, true, 3 * time.Second},
 	} {
 		for seed := range uint64(20) {
 			s := &sim{now: start, members: ms}

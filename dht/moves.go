@@ -91,7 +91,7 @@ func (l *Lookup) mapChanged(now time.Time, e Event) []Action {
 	if moved {
 		l.w.queue = nil
 	}
-	l.w.queue = append(l.w.queue, l.cfg.Scores.Order(l.w.unasked(e.Members), l.cfg.Own, now, l.cfg.Rand)...)
+	l.w.enqueue(now, l.cfg.Scores, l.cfg.Own, l.cfg.Rand, l.w.unasked(e.Members))
 	l.cfg.Members = e.Members
 	if claimed && len(l.w.queue) > 0 && !l.enough(l.best()) {
 		return l.w.next(now, l.payload) // without condemning those of the last wave, who have time left

@@ -71,13 +71,6 @@ func (s *Server) leaves(r *protocol.Record, k protocol.ID, now time.Time) bool {
 	return err == nil && old.HasKey(k)
 }
 
-func (s *Server) collect(now time.Time) {
-	ctx, cancel := s.commitContext()
-	defer cancel()
-	// Without success the quota stays as it is, which is what the caller looks at next.
-	_, _ = s.cfg.Store.Expire(ctx, now)
-}
-
 func (s *Server) storeAndPassOn(now time.Time, v *protocol.Verified, m protocol.Put, r *protocol.Record) []protocol.Out {
 	batch := []*protocol.Record{r}
 	if cert := s.freshCertificate(now, v, r); cert != nil {

@@ -94,6 +94,7 @@ type Counts struct {
 	Records int // all tables
 	Nodes   int // Node records that are no tombstones
 	Devices int // EndDevice records that are no tombstones
+	Bytes   int // of the records as they were signed
 }
 
 // Store keeps the newest record of each (table, owner), under all of its keys. It trusts its caller: signatures, ranges and

@@ -72,8 +72,8 @@ func (s *StoreOp) Step(now time.Time, e Event) []Action {
 	case EventAnswer:
 		acts = s.answered(now, e)
 	case EventFailed:
-		if a, ok := s.w.close(e.Tag); ok && !a.late {
-			s.cfg.Scores.Bad(a.member.Peer.ID, now)
+		if a, ok := s.w.close(e.Tag); ok && !a.blamed {
+			s.bad(a.member.Peer.ID, now)
 		}
 	case EventMap:
 		acts = s.mapChanged(now, e)
@@ -87,9 +87,11 @@ func (s *StoreOp) Step(now time.Time, e Event) []Action {
 	return acts
 }
 
+func (s *StoreOp) bad(id protocol.ID, now time.Time) { s.cfg.Scores.bad(id, now, s.cfg.Rand) }
+
 func (s *StoreOp) enqueue(now time.Time) {
 	for _, p := range s.cfg.Placed {
-		s.w.queue = append(s.w.queue, s.cfg.Scores.Order(s.w.unasked(p.Members), s.cfg.Own, now, s.cfg.Rand)...)
+		s.w.enqueue(now, s.cfg.Scores, s.cfg.Own, s.cfg.Rand, s.w.unasked(p.Members))
 	}
 }
 
@@ -102,12 +104,17 @@ func (s *StoreOp) answered(now time.Time, e Event) []Action {
 		return acts
 	}
 	id := a.member.Peer.ID
+	if e.Command == protocol.CmdBusy {
+		s.w.refused(now, a, e.Payload, s.cfg.Scores, s.cfg.Rand)
+		if s.trim(); s.w.mayReplace(now) {
+			return s.w.send(now, 1, s.payload)
+		}
+		return nil
+	}
 	st, err := protocol.ParseStored(e.Payload)
 	switch {
 	case e.Command != protocol.CmdStored || err != nil:
-		if e.Command != protocol.CmdBusy {
-			s.cfg.Scores.Bad(id, now)
-		}
+		s.bad(id, now)
 	case st.Status == protocol.StatusOK:
 		s.cfg.Scores.Good(id, now.Sub(a.since))
 		s.acked[id] = true
@@ -154,9 +161,12 @@ func (s *StoreOp) proceed(now time.Time) []Action {
 	if s.w.waiting(now) || now.Before(s.pause) {
 		return nil
 	}
-	s.w.expire(func(tag int) { s.cfg.Scores.Bad(s.w.asks[tag].member.Peer.ID, now) })
+	s.w.expire(now, func(id protocol.ID) { s.bad(id, now) })
 	for {
 		s.trim()
+		if len(s.w.queue) == 0 && s.w.comeBack(now, busyWait) {
+			return nil
+		}
 		switch {
 		case len(s.w.queue) > 0:
 			return s.w.next(now, s.payload)

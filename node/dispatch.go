@@ -44,6 +44,9 @@ func (n *Node) find(v *protocol.Verified) (route, bool) {
 	return r, r.handler != nil
 }
 
+// busyMillis is what a refusal names: a full queue is worked off by then.
+const busyMillis = 200
+
 // dispatch runs a request's handler: in the loop if it answers from memory, else in the pool, and refuses cheaply when that
 // is full.
 func (n *Node) dispatch(now time.Time, v *protocol.Verified, out *endpoint.Outbox) {
@@ -56,10 +59,16 @@ func (n *Node) dispatch(now time.Time, v *protocol.Verified, out *endpoint.Outbo
 		n.emit(now, v, r.handler(now, v), out)
 		return
 	}
+	if s := n.serving.Load(); s != nil && s.id == v.Receiver {
+		if outs, refused := s.server.Overdrawn(now, v); refused {
+			n.emit(now, v, outs, out)
+			return
+		}
+	}
 	c := v.Clone()
-	if !n.pool.try(func() { n.sendAll(n.now(), c, r.handler(n.now(), c)) }) {
+	if !n.pool.try(v.Sender.Domain(), func() { n.sendAll(n.now(), c, r.handler(n.now(), c)) }) {
 		n.drops.add("busy")
-		n.emit(now, v, protocol.Reply(protocol.Busy{RetryAfter: 200}), out)
+		n.emit(now, v, protocol.Reply(protocol.Busy{RetryAfter: busyMillis}), out)
 	}
 }
 
@@ -99,7 +108,7 @@ func (n *Node) deliver(now time.Time, from protocol.ID, o *protocol.Out) error {
 		return fmt.Errorf("%s is not served here", o.Command)
 	}
 	// Never on this goroutine, whose handler may be half done.
-	if !n.pool.try(func() {
+	if !n.pool.try(from.Domain(), func() {
 		outs := slices.DeleteFunc(r.handler(now, v), func(a protocol.Out) bool { return a.Reply })
 		n.sendAll(now, v, outs)
 	}) {

@@ -147,7 +147,7 @@ func (n *Node) loadMembership(dir string) (*membership, error) {
 		dir: dir, domain: cert.ID.Domain(), keys: keys, mesh: s, node: n, file: f, cert: cert,
 		tasks: newTasks(n.tasks.ctx), devices: newDeviceCache(), changed: make(chan struct{}, 1),
 		refreshNow: make(chan struct{}, 1), askNow: make(chan struct{}, 1), renewNow: make(chan struct{}, 1), homesNow: make(chan struct{}, 1),
-		homesDue: make(chan struct{}, 1), movedNow: make(chan struct{}, 1),
+		homesDue: make(chan struct{}, 1), movedNow: make(chan struct{}, 1), offerNow: make(chan struct{}, 1),
 	}
 	m.prepare()
 	n.mu.Lock()
@@ -216,14 +216,17 @@ func (n *Node) join(ctx context.Context, token, name string) (*membership, error
 // leave withdraws what the domain knows of this node and deletes its keys.
 func (n *Node) leave(ctx context.Context, m *membership) error {
 	m.withdraw(ctx)
-	m.mesh.follow(m, nil)
-	m.stop()
-	if s := n.serving.Load(); s != nil && s.id == m.id() {
-		n.serving.Store(nil) // the operator notices, and takes it off the map
-		if err := s.stop(); err != nil {
-			return err
+	if m.inMap() {
+		if _, err := m.submit(ctx, nil); err != nil {
+			n.log.Info("the operator is not told that this super-node leaves, and will find out", "error", err)
 		}
 	}
+	m.mesh.follow(m, nil)
+	m.stop()
+	if err := n.retire(m.serves()); err != nil {
+		return err
+	}
+	n.release(m)
 	n.mu.Lock()
 	delete(n.memberships, m.domain)
 	n.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -289,14 +290,23 @@ func (o *OperatorMesh) NodeLocations(ctx context.Context, id protocol.ID) ([]pro
 	return info.Locations, nil
 }
 
-// Notify tells all super-nodes that there is a map of this epoch.
+// Notify tells all super-nodes that there is a map of this epoch, and those that were in the last one and have left it: they
+// are to serve no more.
 func (o *OperatorMesh) Notify(ctx context.Context, epoch uint64) {
 	s := o.n.serving.Load()
 	m := s.server.Map()
 	if m == nil {
 		return
 	}
-	for _, mem := range m.Members() {
+	members := slices.Clone(m.Members())
+	if before := s.notified.Swap(m); before != nil {
+		for _, mem := range before.Members() {
+			if _, stays := m.Member(mem.Peer.ID); !stays {
+				members = append(members, mem)
+			}
+		}
+	}
+	for _, mem := range members {
 		if mem.Peer.ID == s.id {
 			continue
 		}

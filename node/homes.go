@@ -87,6 +87,8 @@ func (m *membership) pingEvery() time.Duration {
 	switch {
 	case m.node.tunnels.Busy(m.domain):
 		return activePing
+	case m.serves() != nil: // where others see it is to be in the map within a minute
+		return min(m.node.keepaliveInterval(), followEvery)
 	case !m.node.cfg.Settings.Tunnel || !m.keeps():
 		return silentInterval
 	}

@@ -41,6 +41,9 @@ func (m *membership) mapChanged(p *partition.Map) {
 	if !m.trusted() {
 		m.wantRenewal()
 	}
+	if m.serves() != nil {
+		poke(m.offerNow) // it may have left the map
+	}
 	if err := m.keep(); err != nil {
 		m.node.log.Warn("membership not saved", "domain", m.domain.String(), "error", err)
 	}
@@ -53,6 +56,9 @@ func (m *membership) start() {
 	}
 	if err := m.volunteer(); err != nil {
 		m.node.log.Error("cannot serve as super-node", "domain", m.domain.String(), "error", err)
+	}
+	if m.node.cfg.Extension == nil {
+		m.tasks.start(m.offerLoop)
 	}
 	m.node.carrierEvent(carrier.EventDoubt)
 	m.tasks.start(m.homesLoop)

@@ -43,7 +43,7 @@ func (n *Node) openMapper(ctx context.Context) error {
 	}
 	n.mapper, err = portmap.New(portmap.Config{
 		Port: n.bound().Port(), Gateways: n.mappableGateways, Verify: n.verifyMapping, Secret: secret, Log: n.log,
-		Changed: func([]portmap.Mapping) { n.touchAll() },
+		Changed: func([]portmap.Mapping) { n.touchAll(); n.reachChanged() },
 	})
 	return err
 }
@@ -75,6 +75,7 @@ func (n *Node) networksChanged() {
 	if n.mapper != nil {
 		n.mapper.NetworkChanged()
 	}
+	n.reachChanged()
 }
 
 // mappableGateways are those on whose other side the internet is, seen from a private address (IPv4), or from a public one

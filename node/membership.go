@@ -35,8 +35,10 @@ type membership struct {
 	homesNow    chan struct{}
 	homesDue    chan struct{} // homes may be due earlier than they were
 	movedNow    chan struct{} // this machine is in another network
+	offerNow    chan struct{} // where this node may be reached has changed
 	renewNow    chan struct{}
 	renewWanted atomic.Bool
+	mapWanted   atomic.Uint64 // an epoch that an operator has named
 
 	// homes are the super-nodes that this node keeps in contact with; see homes.go.
 	homes homes

@@ -180,6 +180,7 @@ func (n *Node) measureNAT(ctx context.Context) nat.Report {
 	}
 	n.log.Debug("NAT measured", "udp", r.UDP, "mapping", nat.MappingName(r.V4.Mapping), "filtering", r.V4.Filtering, "mapped", r.V4.Mapped)
 	n.candidatesChanged()
+	n.reachChanged()
 	poke(n.nat.measured)
 	return r
 }
@@ -229,6 +230,7 @@ func (n *Node) observed() {
 	if changed {
 		n.natChanged()
 		n.candidatesChanged()
+		n.reachChanged()
 	}
 }
 

@@ -92,6 +92,7 @@ type Node struct {
 
 	mu          sync.Mutex
 	memberships map[protocol.Domain]*membership
+	claimed     *membership // the one that is, or would be, a super-node
 	known       map[protocol.Hash]*mesh
 
 	forwardsMu sync.Mutex     // one writer of forwards.json

@@ -37,7 +37,7 @@ func (m *membership) refreshLoop(ctx context.Context) {
 		}
 		if now := m.node.now(); now.Sub(mapAsked) >= mapEvery {
 			mapAsked = now
-			if _, err := m.client.RefreshMap(ctx); err != nil && ctx.Err() == nil {
+			if err := m.client.RefreshMapTo(ctx, m.mapWanted.Load()); err != nil && ctx.Err() == nil {
 				m.node.log.Debug("partition map not asked for", "domain", m.domain.String(), "error", err)
 			}
 		}
@@ -46,6 +46,9 @@ func (m *membership) refreshLoop(ctx context.Context) {
 		}
 		// Drawn anew each time, so that a fleet that started together does not ask together.
 		next := refreshIdle + rand.N(refreshIdle/4)
+		if m.serves() != nil {
+			next = mapEvery + rand.N(mapEvery/4) // it may not be a member any more
+		}
 		if !m.mesh.hasSuperNodes() {
 			next = refreshAlone
 			mapAsked = time.Time{}

@@ -46,12 +46,7 @@ func (b backend) membership(m *membership) localapi.Membership {
 	out := localapi.Membership{
 		Domain: f.DomainName, DomainID: m.domain.String(), NodeID: cert.ID.String(), Name: f.Name,
 		Groups: append([]string{}, cert.Groups...), State: m.state(b.n.meshNow()), Expires: cert.Expires, Operator: f.HTTPS,
-		SuperNodes: []localapi.SuperNode{}, Keeper: m.keeps(),
-	}
-	for _, h := range m.homes.snapshot() {
-		out.SuperNodes = append(out.SuperNodes, localapi.SuperNode{
-			ID: h.peer.ID.String(), Address: h.peer.Addr.String(), Milliseconds: milliseconds(h.rtt),
-		})
+		SuperNodes: m.using(b.n.meshNow()), Keeper: m.keeps(),
 	}
 	return out
 }

@@ -104,7 +104,7 @@ func (n *Node) openWeb(host string) error {
 
 // withStreams adds to the addresses of a super-node those at which it offers streams alone. Its first two addresses for
 // messages come before them, the others after.
-func (n *Node) withStreams(l []protocol.Addr) []protocol.Addr {
+func (n *Node) withStreams(l []netip.AddrPort) []netip.AddrPort {
 	first := l[:min(len(l), 2)]
 	out := slices.Clone(first)
 	for _, port := range []struct {
@@ -112,13 +112,12 @@ func (n *Node) withStreams(l []protocol.Addr) []protocol.Addr {
 		number uint16
 	}{{n.choice.https, 443}, {n.choice.http, 80}} {
 		for _, a := range first {
-			if s := protocol.AddrOf(netip.AddrPortFrom(a.Addr(), port.number)); port.there && !slices.Contains(out, s) {
+			if s := netip.AddrPortFrom(a.Addr(), port.number); port.there && !slices.Contains(out, s) {
 				out = append(out, s)
 			}
 		}
 	}
-	out = append(out, l[len(first):]...)
-	return out[:min(len(out), protocol.MaxAddresses)]
+	return atMost(append(out, l[len(first):]...))
 }
 
 // streamLoop is readLoop for datagrams that come on streams.

@@ -5,25 +5,12 @@ import (
 	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/netip"
-	"strconv"
 	"sync/atomic"
-	"time"
 
 	"culvert/dht"
 	"culvert/partition"
 	"culvert/protocol"
-	"culvert/protocol/endpoint"
 	"culvert/protocol/key"
-	"culvert/tunnel"
-)
-
-const (
-	submitFirst   = time.Second
-	submitLast    = 5 * time.Minute
-	submitTimeout = 15 * time.Second
-	submitStreams = 15 * time.Minute
 )
 
 // serving is the one identity of this process that others ask for records: a super-node's, or the operator's.
@@ -37,6 +24,8 @@ type serving struct {
 
 	snapshotTLS *tls.Config
 	snapshots   chan struct{} // as many as are being served
+
+	notified atomic.Pointer[partition.Map] // of whose members have heard; the operator's
 }
 
 // is reports whether a message to id is for what is served here.
@@ -59,7 +48,7 @@ func (n *Node) serve(s *mesh, id protocol.ID, keys *key.Pair, cert func() *proto
 		OnConflict: func(r *protocol.Record) {
 			n.log.Warn("two records of one version", "table", r.Table, "owner", r.Owner.Short())
 		},
-		OnTransfer: func(uint64) { n.refreshAll() },
+		OnTransfer: func(epoch uint64) { n.refreshAll(epoch) },
 	}, n.now())
 	if err != nil {
 		return fmt.Errorf("serve records: %w", err)
@@ -127,151 +116,12 @@ func (n *Node) applyMap(m *partition.Map) {
 	})
 }
 
-// refreshAll has every membership ask for the map at once.
-func (n *Node) refreshAll() {
+// refreshAll has every membership ask at once for the map, of which an operator has said that there is one of this epoch.
+func (n *Node) refreshAll(epoch uint64) {
 	for _, m := range n.members() {
+		m.mapWanted.Store(max(m.mapWanted.Load(), epoch))
 		m.refresh()
 	}
-}
-
-// volunteer makes the first membership's identity a super-node's, if the configuration says so and nobody serves yet.
-func (m *membership) volunteer() error {
-	n := m.node
-	if !n.cfg.Settings.Super || n.serving.Load() != nil {
-		return nil
-	}
-	if err := n.serve(m.mesh, m.id(), m.keys, m.certificate, false); err != nil {
-		return err
-	}
-	m.tasks.start(m.submitLoop)
-	return nil
-}
-
-// submitLoop offers this node to the operator whenever the map does not name it.
-func (m *membership) submitLoop(ctx context.Context) {
-	wait := submitFirst
-	var again time.Time // until then an address for streams that the operator did not reach is not offered anew
-	t := time.NewTimer(0)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		if pm := m.mesh.pmap.Load(); pm != nil {
-			if mem, ok := pm.Member(m.id()); ok && (m.offersOnly(mem.Addresses, false) && m.node.now().Before(again) || m.offersOnly(mem.Addresses, true)) {
-				wait = submitFirst
-				t.Reset(10 * time.Second)
-				continue
-			}
-		}
-		if err := m.submit(ctx); err != nil {
-			if ctx.Err() != nil {
-				return
-			}
-			m.node.log.Warn("not taken in as super-node", "error", err)
-			t.Reset(wait + rand.N(wait/2))
-			wait = min(2*wait, submitLast)
-			continue
-		}
-		again = m.node.now().Add(submitStreams)
-		m.refresh()
-		t.Reset(submitFirst)
-	}
-}
-
-// offersOnly reports whether the map has this node's current addresses; streams: those for streams alone, too.
-func (m *membership) offersOnly(have []netip.AddrPort, streams bool) bool {
-	for _, a := range m.addresses() {
-		if !streams && protocol.StreamsOnly(a.AddrPort) {
-			continue
-		}
-		found := false
-		for _, h := range have {
-			found = found || h == a.AddrPort
-		}
-		if !found {
-			return false
-		}
-	}
-	return true
-}
-
-func (m *membership) submit(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, submitTimeout)
-	defer cancel()
-	offer := protocol.SubmitSuperNode{Addresses: m.addresses(), Capacity: uint64(m.node.cfg.Settings.Limits.RelayRate)}
-	if len(offer.Addresses) == 0 {
-		return fmt.Errorf("no public address is known; name one with advertise in config.toml")
-	}
-	err := error(endpoint.ErrNoRoute)
-	for _, op := range m.mesh.contacts() {
-		var v *protocol.Verified
-		if v, err = m.call(ctx, op, offer); err != nil {
-			continue
-		}
-		var s protocol.SuperNodeSubmitted
-		if s, err = protocol.ParsePayload[protocol.SuperNodeSubmitted](v.Payload); err != nil || v.Command != protocol.CmdSuperNodeSubmitted {
-			err = fmt.Errorf("operator answered %s", v.Command)
-			continue
-		}
-		if s.Status != protocol.StatusOK {
-			return fmt.Errorf("operator says %s: %s", s.Status, s.Reason)
-		}
-		return nil
-	}
-	return err
-}
-
-// addresses are where this node believes to be reachable from everywhere: what it was told to advertise, the one address it
-// listens on, its public addresses, or how its super-nodes and operators see it.
-func (m *membership) addresses() []protocol.Addr { return m.node.withStreams(m.messageAddresses()) }
-
-func (m *membership) messageAddresses() []protocol.Addr {
-	n := m.node
-	b := n.bound()
-	var l []protocol.Addr
-	add := func(a netip.AddrPort) {
-		if len(l) < protocol.MaxAddresses {
-			l = append(l, protocol.AddrOf(a))
-		}
-	}
-	for _, s := range n.cfg.Settings.Advertise {
-		host, port, err := net.SplitHostPort(s)
-		if err != nil {
-			host, port = s, strconv.Itoa(int(b.Port()))
-		}
-		p, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			continue
-		}
-		ips, err := net.DefaultResolver.LookupNetIP(m.tasks.ctx, "ip", host)
-		if err != nil {
-			n.log.Warn("advertised name not resolved", "name", host, "error", err)
-		}
-		for _, ip := range ips {
-			add(netip.AddrPortFrom(ip.Unmap(), uint16(p)))
-		}
-	}
-	if len(l) > 0 {
-		return l
-	}
-	if a := b.Addr(); a.IsValid() && !a.IsUnspecified() {
-		add(b)
-		return l
-	}
-	for _, p := range n.ownPrefixes() {
-		if tunnel.Public(p.Addr()) {
-			add(netip.AddrPortFrom(p.Addr(), b.Port()))
-		}
-	}
-	for _, h := range m.homes.snapshot() {
-		if len(l) == 0 && h.seen.IsValid() && h.seen.Port() == b.Port() {
-			add(h.seen.AddrPort)
-		}
-	}
-	return l
 }
 
 // roles are what this process does for others.

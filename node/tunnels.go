@@ -42,7 +42,7 @@ func (n *Node) openTunnels() (err error) {
 	}
 	n.relay, err = relay.New(relay.Config{
 		Verify: n.verifyJoin, Now: n.meshNow, TCP: spliced,
-		Wait: s.Timeouts.Handshake.D(), Connections: s.Limits.Connections,
+		Wait: s.Timeouts.Handshake.D(), Connections: s.Limits.Connections, Rate: int64(s.Limits.RelayRate),
 		Node:   relay.Allowance{Bytes: int64(s.Limits.RelayBytesPerNode) / 24, Rate: int64(s.Limits.RelayRatePerNode)},
 		Domain: relay.Allowance{Bytes: int64(s.Limits.RelayBytesPerDomain) / 24, Rate: int64(s.Limits.RelayRatePerDomain)},
 	})

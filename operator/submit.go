@@ -38,7 +38,14 @@ func (o *Operator) submit(now time.Time, v *protocol.Verified) []protocol.Out {
 	if !ok {
 		return protocol.Reply(protocol.Busy{RetryAfter: uint32(resubmit.Milliseconds())})
 	}
-	status, reason, err := o.consider(mesh, candidate, m.Addresses, v.From)
+	var status protocol.Status
+	var reason string
+	var err error
+	if len(m.Addresses) == 0 {
+		status, err = o.withdrawn(candidate.ID)
+	} else {
+		status, reason, err = o.consider(mesh, candidate, m.Addresses, v.From)
+	}
 	o.end(now, v.Sender, status)
 	if err != nil {
 		o.log.Error("super-node submission", "node", v.Sender, "error", err)
@@ -129,6 +136,28 @@ func (o *Operator) consider(mesh Mesh, c registry.SuperNode, offered []protocol.
 		return o.rebuildMap(tx)
 	})
 	return status, reason, err
+}
+
+// withdrawn takes a super-node off the map that says it does not serve any more.
+func (o *Operator) withdrawn(id protocol.ID) (protocol.Status, error) {
+	err := o.update(o.ctx, func(tx *sqlite.Tx) error {
+		n, err := tx.SuperNode(id)
+		if errors.Is(err, sqlite.ErrNotFound) || err == nil && n.State != registry.Assigned {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		n.State, n.Reason = registry.Waiting, "has withdrawn"
+		if err := tx.PutSuperNode(n); err != nil {
+			return err
+		}
+		if err := o.audit(tx, Actor{Name: "node " + id.Short()}, "supernode.withdraw", id.String(), id.Domain(), ""); err != nil {
+			return err
+		}
+		return o.rebuildMap(tx)
+	})
+	return protocol.StatusOK, err
 }
 
 // admissible judges a candidate by registry and policy.

@@ -60,6 +60,25 @@ func members(t *testing.T, o *Operator) map[protocol.ID]bool {
 	return ids
 }
 
+// A super-node that serves no more says so itself, and is taken in again when it offers itself again.
+func TestWithdrawal(t *testing.T) {
+	o, c, mesh := runningOperator(t)
+	n, _ := join(t, o, "acme", "s1")
+	mesh.setAlive(netip.MustParseAddrPort("127.0.0.9:7700"), true)
+	if a := offer(t, o, n); a.Status != protocol.StatusOK || members(t, o)[n.ID] {
+		t.Errorf("withdrawn without having been there: %+v", a)
+	}
+	for range 2 {
+		if a := offer(t, o, n, "0.0.0.0:7700"); a.Status != protocol.StatusOK || !members(t, o)[n.ID] {
+			t.Fatalf("offered: %+v", a)
+		}
+		if a := offer(t, o, n); a.Status != protocol.StatusOK || members(t, o)[n.ID] {
+			t.Fatalf("withdrawn: %+v", a)
+		}
+		c.add(time.Minute)
+	}
+}
+
 func TestSubmitIsProbedAndPlaced(t *testing.T) {
 	o, c, mesh := runningOperator(t)
 	n, _ := join(t, o, "acme", "s1")

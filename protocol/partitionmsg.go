@@ -2,7 +2,9 @@ package protocol
 
 // SubmitSuperNode offers the sender as a super-node to the operator.
 type SubmitSuperNode struct {
-	Addresses []Addr // where it believes to be reachable from everywhere, UDP and TCP; at ports 443 and 80 streams alone
+	// Addresses are where it believes to be reachable from everywhere, UDP and TCP; at ports 443 and 80 streams alone. None: it
+	// does not serve any more.
+	Addresses []Addr
 	Capacity  uint64 // bytes a second that it will relay at most; 0 for no cap
 }
 

@@ -16,7 +16,7 @@ import (
 
 func newRunCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "run [--listen :7700] [--super] [--no-tunnel] [--routes NAME,…] [--socks ADDR]",
+		Use:   "run [--listen :7700] [--super] [--no-volunteer] [--no-tunnel] [--routes NAME,…] [--socks ADDR]",
 		Short: "Run the agent until it is interrupted",
 		Long: "run is the agent: it reaches devices for the programs of this computer, and, unless --no-tunnel says otherwise, the\n" +
 			"devices of this LAN for others. What else may be set is in config.toml in the data directory, or in the\n" +
@@ -26,7 +26,7 @@ func newRunCmd() *cobra.Command {
 			"sysctl net.ipv4.ip_unprivileged_port_start=80.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, settings, err := settle(cmd, "listen", "super", "no-tunnel", "routes", "socks")
+			dir, settings, err := settle(cmd, "listen", "super", "no-volunteer", "no-tunnel", "routes", "socks")
 			if err != nil {
 				return err
 			}
@@ -40,6 +40,7 @@ func newRunCmd() *cobra.Command {
 	}
 	listenFlag(cmd)
 	cmd.Flags().Bool("super", false, "offer this computer, which the internet can reach, as a super-node")
+	cmd.Flags().Bool("no-volunteer", false, "do not become a super-node by itself where the internet can reach this computer")
 	cmd.Flags().Bool("no-tunnel", false, "do not reach the devices of this LAN for others")
 	cmd.Flags().String("socks", "", "loopback address of a SOCKS5 server for names like printer-3.culvert, e.g. 127.0.0.1:1080")
 	cmd.Flags().String("routes", "", "routes that tunnels may take, best first ("+strings.Join(config.RouteNames(), ",")+")")

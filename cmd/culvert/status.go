@@ -25,7 +25,9 @@ func newStatusCmd() *cobra.Command {
 			return showStatus(cmd.OutOrStdout(), s, time.Now())
 		})
 	cmd.Long = "status shows what this agent is, by what its messages travel (udp; tls or websocket where no UDP gets out, through a\n" +
-		"proxy if need be), the port that its router has opened for it, and which super-nodes answer. KEEPER says whether it keeps\n" +
+		"proxy if need be), the port that its router has opened for it, and which super-nodes it uses and why: as a home it keeps in\n" +
+		"contact with it, so that it can be asked from outside; others serve the domain's records, the nearest and those of the own\n" +
+		"domain being asked first, and those that are suspected or busy last. KEEPER says whether it keeps\n" +
 		"itself reachable from outside: two agents at a location do, and the others are silent until somebody needs them."
 	return cmd
 }
@@ -54,11 +56,11 @@ func showStatus(w io.Writer, s client.Status, now time.Time) error {
 		return err
 	}
 	members := [][]string{{"DOMAIN", "NAME", "STATE", "KEEPER", "CERTIFICATE", "GROUPS", "NODE ID"}}
-	supers := [][]string{{"SUPER-NODE OF", "ADDRESS", "ROUND TRIP", "NODE ID"}}
+	supers := [][]string{{"SUPER-NODE OF", "ADDRESS", "ROUND TRIP", "STATE", "USED AS", "NODE ID"}}
 	for _, m := range s.Memberships {
 		members = append(members, []string{m.Domain, m.Name, m.State, yes(m.Keeper), showExpiry(m.Expires, now), list(m.Groups, "-"), m.NodeID})
 		for _, n := range m.SuperNodes {
-			supers = append(supers, []string{m.Domain, n.Address, showMilliseconds(n.Milliseconds), n.ID})
+			supers = append(supers, []string{m.Domain, n.Address, showMilliseconds(n.Milliseconds), n.State, list(n.Reasons, "-"), n.ID})
 		}
 	}
 	fmt.Fprintln(w)

@@ -27,6 +27,10 @@ func TestShowStatus(t *testing.T) {
 			[]string{"port at the router  none; see culvert netcheck\n"}, nil},
 		{"443", client.Status{Memberships: in, Messages: client.Messages{Carrier: "tls", Address: "192.0.2.9:443"}},
 			[]string{"messages travel by  tls to 192.0.2.9:443\n"}, []string{"port at the router"}},
+		{"super-nodes", client.Status{Memberships: []client.Membership{{Domain: "acme", SuperNodes: []client.SuperNode{
+			{ID: "a1", Address: "192.0.2.1:7700", Milliseconds: 12.4, State: "ok", Reasons: []string{"home", "serves_domain", "nearest"}},
+			{ID: "a2", Address: "192.0.2.2:7700", State: "suspected", Reasons: []string{"serves_domain", "own_domain"}},
+		}}}}, []string{"12 ms       ok         home,serves_domain,nearest", "-           suspected  serves_domain,own_domain"}, []string{"No super-node"}},
 		{"a proxy", client.Status{Memberships: in, Messages: client.Messages{Carrier: "websocket", Address: "192.0.2.9:80", Proxy: "10.0.0.3:3128"}},
 			[]string{"messages travel by  websocket to 192.0.2.9:80 through the proxy 10.0.0.3:3128\n"}, nil},
 	} {

@@ -46,6 +46,7 @@ type entry struct {
 	owner     protocol.ID
 	version   dht.Version
 	expires   int64 // unix ms
+	size      int
 	number    uint64
 	hash      [32]byte
 	lookups   []protocol.Hash
@@ -90,6 +91,7 @@ func newEntry(r *protocol.Record) *entry {
 	e := &entry{
 		table: r.Table, tombstone: r.Tombstone, owner: r.Owner, version: dht.VersionOf(r), expires: r.Expires.UnixMilli(),
 		hash: sha256.Sum256(r.Raw()), lookups: r.Lookups, raw: bytes.Clone(r.Raw()),
+		size: len(r.Raw()),
 	}
 	if r.Table == protocol.TableRevocation {
 		var v protocol.RevocationValue
@@ -186,6 +188,7 @@ func (x *Index) countLocked(e *entry, n int) {
 	d := e.owner.Domain()
 	c := x.counts[d]
 	c.Records += n
+	c.Bytes += n * e.size
 	switch {
 	case e.tombstone:
 	case e.table == protocol.TableNode:

@@ -218,22 +218,24 @@ func revocations(t *testing.T, w *World, s Opened) {
 
 func counts(t *testing.T, w *World, s Opened) {
 	n := w.Node(7, "a")
-	put(t, s, n.Record, w.Info(n, 1, Start), w.Device(7, "p", 1), w.Device(8, "p", 1))
+	info, device := w.Info(n, 1, Start), w.Device(7, "p", 1)
+	put(t, s, n.Record, info, device, w.Device(8, "p", 1))
 	check := func(want dht.Counts) {
 		t.Helper()
 		if c := s.Counts(7); c != want {
 			t.Errorf("counts %+v, want %+v", c, want)
 		}
 	}
-	check(dht.Counts{Records: 3, Nodes: 1, Devices: 1})
-	put(t, s, w.Info(n, 2, Start), w.Static(protocol.Record{
-		Table: protocol.TableEndDevice, Tombstone: true, Owner: protocol.NewID(7, Key("p")), Sequence: 2}, nil))
+	check(dht.Counts{Records: 3, Nodes: 1, Devices: 1, Bytes: len(n.Record) + len(info) + len(device)})
+	info = w.Info(n, 2, Start, Key("longer"))
+	gone := w.Static(protocol.Record{Table: protocol.TableEndDevice, Tombstone: true, Owner: protocol.NewID(7, Key("p")), Sequence: 2}, nil)
+	put(t, s, info, gone)
 	s = s.Reopen()
-	check(dht.Counts{Records: 3, Nodes: 1})
+	check(dht.Counts{Records: 3, Nodes: 1, Bytes: len(n.Record) + len(info) + len(gone)})
 	if _, err := s.Expire(t.Context(), Start.Add(20*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	check(dht.Counts{Records: 2, Nodes: 1})
+	check(dht.Counts{Records: 2, Nodes: 1, Bytes: len(n.Record) + len(gone)})
 	if c := s.Counts(9); c != (dht.Counts{}) {
 		t.Errorf("unknown domain: %+v", c)
 	}

@@ -110,7 +110,8 @@ func Advice(r Report, x Extra) []string {
 		fmt.Sprintf("Open a pinhole for this machine's TCP and UDP port %d in the IPv6 firewall of the router", port))
 	add(!r.V6.Works && (translated || kind == SiteCarrier), "Enable IPv6 if the provider has it: no NAT stands in its way")
 	add((kind == SiteOpen || x.Listening && r.V4.NAT == No) && !x.Super,
-		"Nothing to improve. This site could serve others: super = true in config.toml makes this node a super-node")
+		"Nothing to improve. This site can serve others: this node becomes a super-node by itself, unless volunteer is false in config.toml; "+
+			"super = true makes it one at once")
 	return l
 }
 

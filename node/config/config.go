@@ -9,6 +9,8 @@ import (
 type Config struct {
 	Listen           string   `toml:"listen"`            // HOST:PORT for UDP and TCP, host may be empty
 	Super            bool     `toml:"super"`             // offer this node as a super-node
+	Volunteer        bool     `toml:"volunteer"`         // offer this node by itself where it is reachable from the internet
+	VolunteerAfter   Duration `toml:"volunteer_after"`   // for how long it must have been so
 	Tunnel           bool     `toml:"tunnel"`            // serve end-devices of this LAN
 	Routes           []string `toml:"routes"`            // best first, out of RouteNames
 	PortMap          bool     `toml:"portmap"`           // ask routers to open the port
@@ -86,6 +88,8 @@ func RouteNames() []string { return []string{"lan", "direct", "mapped", "punched
 func Default() Config {
 	return Config{
 		Listen:           ":7700",
+		Volunteer:        true,
+		VolunteerAfter:   Duration(5 * time.Minute),
 		Tunnel:           true,
 		Routes:           RouteNames(),
 		PortMap:          true,

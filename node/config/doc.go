@@ -12,7 +12,9 @@
 //
 //	setting                        unit       default           meaning
 //	listen                         address    :7700             UDP and TCP; any free port if 7700 is taken and nobody asked for it
-//	super                          bool       false             offer this node as a super-node
+//	super                          bool       false             offer this node as a super-node, whatever stands between
+//	volunteer                      bool       true              … by itself, where it is reachable from the internet (--no-volunteer)
+//	volunteer_after                duration   5m                for how long it must have been so
 //	tunnel                         bool       true              serve end-devices of this LAN to other nodes (--no-tunnel)
 //	routes                         names      all of them       lan,direct,mapped,punched,relayed: those that may be used, best first
 //	portmap                        bool       true              ask this LAN's router to open the port, by UPnP, NAT-PMP and PCP; false: no

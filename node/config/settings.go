@@ -20,6 +20,8 @@ func (c *Config) settings() []setting {
 	return []setting{
 		{"listen", &c.Listen},
 		{"super", &c.Super},
+		{"volunteer", &c.Volunteer},
+		{"volunteer_after", &c.VolunteerAfter},
 		{"tunnel", &c.Tunnel},
 		{"routes", &c.Routes},
 		{"portmap", &c.PortMap},

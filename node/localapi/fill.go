@@ -16,8 +16,13 @@ func (s Status) filled() Status {
 }
 
 func (m Membership) filled() Membership {
-	m.Groups, m.SuperNodes = list(m.Groups), list(m.SuperNodes)
+	m.Groups, m.SuperNodes = list(m.Groups), each(m.SuperNodes, SuperNode.filled)
 	return m
+}
+
+func (s SuperNode) filled() SuperNode {
+	s.Reasons = list(s.Reasons)
+	return s
 }
 
 func (d Device) filled() Device {

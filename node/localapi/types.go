@@ -54,11 +54,13 @@ type Membership struct {
 	SuperNodes []SuperNode `json:"super_nodes"`
 }
 
-// SuperNode is a super-node that this agent talks to.
+// SuperNode is a super-node that this agent uses, and why.
 type SuperNode struct {
-	ID           string  `json:"id"`
-	Address      string  `json:"address"`
-	Milliseconds float64 `json:"milliseconds"` // round trip, 0 before the first answer
+	ID           string   `json:"id"`
+	Address      string   `json:"address"`
+	Milliseconds float64  `json:"milliseconds"` // round trip, 0 before the first answer
+	State        string   `json:"state"`        // unknown, ok, busy, suspected, isolated
+	Reasons      []string `json:"reasons"`      // why it is used: home, own_domain, operator, serves_domain, nearest
 }
 
 // Location is a network that this machine is in, as one domain names it.

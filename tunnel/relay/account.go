@@ -31,6 +31,7 @@ type account struct {
 // accounts are bounded by the connections that are open, and by those that used bytes within the hour.
 type accounts struct {
 	node, domain Allowance
+	limiter      *rate.Limiter // of all together, nil for none
 
 	mu      sync.Mutex
 	nodes   map[protocol.ID]*account
@@ -38,17 +39,20 @@ type accounts struct {
 	swept   time.Time
 }
 
-func newAccounts(node, domain Allowance) *accounts {
-	return &accounts{node: node, domain: domain,
+func newAccounts(all int64, node, domain Allowance) *accounts {
+	return &accounts{node: node, domain: domain, limiter: newLimiter(all),
 		nodes: make(map[protocol.ID]*account), domains: make(map[protocol.Domain]*account)}
 }
 
 func newAccount(a Allowance, now time.Time) *account {
-	c := &account{Allowance: a, since: now}
-	if a.Rate > 0 {
-		c.limiter = rate.NewLimiter(rate.Limit(a.Rate), int(min(max(a.Rate, copySize), math.MaxInt32)))
+	return &account{Allowance: a, since: now, limiter: newLimiter(a.Rate)}
+}
+
+func newLimiter(perSecond int64) *rate.Limiter {
+	if perSecond <= 0 {
+		return nil
 	}
-	return c
+	return rate.NewLimiter(rate.Limit(perSecond), int(min(max(perSecond, copySize), math.MaxInt32)))
 }
 
 // party is one joined or waiting node's hold on its accounts.
@@ -115,6 +119,9 @@ func (p *party) limiters() []*rate.Limiter {
 		if c.limiter != nil {
 			l = append(l, c.limiter)
 		}
+	}
+	if p.all.limiter != nil { // last: who waits for his own does not hold what others could move
+		l = append(l, p.all.limiter)
 	}
 	return l
 }

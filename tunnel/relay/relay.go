@@ -36,6 +36,7 @@ type Config struct {
 	Strangers   int           // whose join is not verified yet, 1,024
 	PerSource   int           // of those from one address, 128
 	Hello       time.Duration // to say the join, 5 s
+	Rate        int64         // bytes a second in all, the upload cap; 0 for none
 	Node        Allowance     // of each node: 2,048 connections
 	Domain      Allowance     // of each domain: 8,192 connections
 }
@@ -107,7 +108,7 @@ func New(cfg Config) (*Relay, error) {
 	cfg.Node.Connections = cmp.Or(cfg.Node.Connections, 2048)
 	cfg.Domain.Connections = cmp.Or(cfg.Domain.Connections, 8192)
 	return &Relay{
-		cfg: cfg, acc: newAccounts(cfg.Node, cfg.Domain), door: gate.New(cfg.Strangers, cfg.PerSource), guests: make(map[*guest]struct{}),
+		cfg: cfg, acc: newAccounts(cfg.Rate, cfg.Node, cfg.Domain), door: gate.New(cfg.Strangers, cfg.PerSource), guests: make(map[*guest]struct{}),
 		// Spent tokens are kept past the ±120 s in which a recorded join could be fresh.
 		table: newTable(cfg.Waiting, 5*time.Minute),
 	}, nil

@@ -233,7 +233,7 @@ type Membership struct {
 	// State active, expired, revoked, banned.
 	State string `json:"state"`
 
-	// SuperNodes Super-nodes that this agent talks to.
+	// SuperNodes Super-nodes that this agent uses, those that it keeps in contact with first.
 	SuperNodes []SuperNode `json:"super_nodes"`
 }
 
@@ -504,7 +504,7 @@ type Status struct {
 	Version string `json:"version"`
 }
 
-// SuperNode A super-node that this agent talks to.
+// SuperNode A super-node that this agent uses, and why.
 type SuperNode struct {
 	// Address Address of its messages.
 	Address string `json:"address"`
@@ -514,6 +514,12 @@ type SuperNode struct {
 
 	// Milliseconds Round trip, 0 before the first answer.
 	Milliseconds float64 `json:"milliseconds"`
+
+	// Reasons Why it is used: home (the agent keeps in contact with it, so that it can be asked from outside), serves_domain (it serves records of the domain), own_domain (it is of the domain, and asked before others), nearest (the shortest round trip of those), operator (asked where others fail).
+	Reasons []string `json:"reasons"`
+
+	// State unknown: never asked; ok: it answered last; busy: it asked to be left alone for a while; suspected: it failed lately, and is asked after others; isolated: by the operator, and not asked.
+	State string `json:"state"`
 }
 
 // Tunnel A local address that leads to a device's port.
