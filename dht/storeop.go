@@ -210,7 +210,8 @@ func (s *StoreOp) fail() {
 	s.done = true
 	for _, o := range s.cfg.Operators {
 		if s.acked[o.Peer.ID] {
-			return // the neutral one keeps it and passes it on
+			s.err = ErrProvisional // the neutral one keeps it and has passed it on; whether it arrived nobody knows
+			return
 		}
 	}
 	most := map[protocol.Status]int{}
