@@ -26,6 +26,12 @@ func (n *super) newLie(kind string) lie {
 		return n.wrong
 	case "forgetful":
 		return forgetful
+	case "older":
+		return n.older
+	case "foreign":
+		return n.foreign
+	case "selective":
+		return n.selective
 	}
 	all := []lie{n.newLie("silent"), withhold, n.stale(), n.wrong, forgetful}
 	return func(now time.Time, v *protocol.Verified, h protocol.Handler) []protocol.Out {
@@ -82,6 +88,78 @@ func (n *super) stale() lie {
 		old[k] = o
 		return o
 	}
+}
+
+// records answers with others in place of the records of h's answer; nil leaves one out.
+func records(now time.Time, v *protocol.Verified, h protocol.Handler, swap func(*protocol.Record) []byte) []protocol.Out {
+	outs := h(now, v)
+	if len(outs) == 0 {
+		return outs
+	}
+	var l protocol.RecordList
+	switch outs[0].Command {
+	case protocol.CmdNode:
+		n, err := protocol.ParseNode(outs[0].Payload)
+		if err != nil || len(n.Record) == 0 {
+			return outs
+		}
+		return protocol.Reply(protocol.Node{Record: swap(must(n.Record))})
+	case protocol.CmdNodeInfo, protocol.CmdTunnelNodes, protocol.CmdEndDevices:
+		var err error
+		if l, err = protocol.ParseRecordList(outs[0].Payload); err != nil {
+			return outs
+		}
+	default:
+		return outs
+	}
+	old := l.Records
+	l.Records = nil
+	for _, raw := range old {
+		if r := swap(must(raw)); r != nil {
+			l.Records = append(l.Records, r)
+		}
+	}
+	outs[0].Payload = l.AppendPayload(nil)
+	return outs
+}
+
+// older answers with what the owner has signed before, the last but one or any.
+func (n *super) older(now time.Time, v *protocol.Verified, h protocol.Handler) []protocol.Out {
+	return records(now, v, h, func(r *protocol.Record) []byte {
+		var before [][]byte
+		for _, t := range n.s.oracle.of[mark{r.Table, r.Owner}].tickets {
+			if r.Supersedes(t.rec) {
+				before = append(before, t.rec.Raw())
+			}
+		}
+		if len(before) == 0 {
+			return r.Raw()
+		}
+		return before[len(before)-1-n.s.rand.IntN(min(2, len(before)))]
+	})
+}
+
+// foreign answers with what somebody else has signed.
+func (n *super) foreign(now time.Time, v *protocol.Verified, h protocol.Handler) []protocol.Out {
+	return records(now, v, h, func(r *protocol.Record) []byte {
+		for range 8 {
+			a := n.s.agents[n.s.rand.IntN(len(n.s.agents))]
+			if ts := n.s.oracle.of[mark{protocol.TableNodeInfo, a.ident.id}]; a.ident.id != r.Owner && ts != nil {
+				return ts.tickets[len(ts.tickets)-1].rec.Raw()
+			}
+		}
+		return nil
+	})
+}
+
+// selective withholds every second owner from everybody.
+func (n *super) selective(now time.Time, v *protocol.Verified, h protocol.Handler) []protocol.Out {
+	return records(now, v, h, func(r *protocol.Record) []byte {
+		if r.Owner[len(r.Owner)-1]&1 == 0 {
+			return nil
+		}
+		return r.Raw()
+	})
 }
 
 // wrong answers nonsense: flipped bits, parts of an answer, another answer.

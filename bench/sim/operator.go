@@ -31,6 +31,8 @@ type operator struct {
 	tries      map[protocol.ID]*try // of hand-overs
 	watch      *care.Watch
 	audit      *care.Audit // nil where there is none
+	spies      map[protocol.Domain]spy
+	whole      bool // instead of the planner: everybody serves everything
 }
 
 type candidate struct {
@@ -39,6 +41,9 @@ type candidate struct {
 	in       bool
 	isolated bool
 	alive    bool
+
+	isolatedAt time.Duration
+	reason     string
 }
 
 // publication is a record on its way to those who keep it.
@@ -151,6 +156,16 @@ func (o *operator) replan(filled map[protocol.ID]bool) {
 	}
 	for i := range o.s.weights {
 		s.Load = append(s.Load, partition.DomainLoad{Domain: domainOf(i), Weight: uint64(o.s.weights[i])})
+	}
+	if o.whole {
+		s.Present = nil
+		for _, c := range append(s.Supers, s.Operator) {
+			if c.ID != s.Operator.ID || len(s.Supers) < partition.Replicas {
+				s.Present = append(s.Present, partition.Placement{Candidate: c, Range: partition.Whole(), Fill: partition.None()})
+			}
+		}
+		o.sign(s.Present)
+		return
 	}
 	for range maxSteps {
 		next := partition.Next(s, o.s.rand)

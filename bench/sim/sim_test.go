@@ -11,9 +11,12 @@ import (
 )
 
 var (
-	seeds = flag.Uint64("seeds", 20, "how many seeds to run")
-	first = flag.Uint64("first", 1, "the first of them")
-	one   = flag.Uint64("seed", 0, "run this seed alone; with -v its trace is printed")
+	seeds  = flag.Uint64("seeds", 20, "how many seeds to run")
+	first  = flag.Uint64("first", 1, "the first of them")
+	trials = flag.Int("trials", 60, "lookups for each kind of lie")
+	meshes = flag.Uint64("meshes", 2, "meshes for each scenario that wants many")
+	hours  = flag.Uint64("hours", 1, "how long the operator is off")
+	one    = flag.Uint64("seed", 0, "run this seed alone; with -v its trace is printed")
 )
 
 func TestSeeds(t *testing.T) {
