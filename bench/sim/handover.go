@@ -13,53 +13,23 @@ const (
 	watchEvery    = 30 * time.Second
 	probeWait     = 5 * time.Second
 	reportTimeout = 3 * time.Second
-	handOverTick  = 250 * time.Millisecond
-	handOverLast  = 5 * time.Second
 	proofTimeout  = 30 * time.Second
 )
 
-// try is one member's way to what it fills, as package operator follows it.
-type try struct {
-	fill   partition.Range
-	due    time.Duration
-	pause  time.Duration
-	busy   bool
-	proven bool
-}
-
-// handOver has the next map signed where somebody has been proven to hold what he fills, and else looks at the others.
+// handOver has the next map signed where somebody has been proven to hold what he fills, and looks at the others.
 func (o *operator) handOver() {
-	o.node.timer(handOverTick, o.handOver)
-	filled := make(map[protocol.ID]bool)
-	for _, p := range o.placed {
-		if t := o.tries[p.ID]; t != nil && t.fill != p.Fill && !t.busy {
-			delete(o.tries, p.ID)
-		} else if t != nil && t.fill == p.Fill && t.proven {
-			filled[p.ID] = true
+	o.node.timer(care.HandOverTick, o.handOver)
+	m := o.pmap
+	if proven, news := o.care.Proven(m); news {
+		filled := make(map[protocol.ID]bool)
+		for id := range proven {
+			filled[id] = true
 		}
-	}
-	if len(filled) > 0 {
 		o.replan(filled)
-		return
+		o.care.Told(m, proven)
 	}
-	for _, mem := range o.pmap.Members() {
-		if !mem.Fill.Valid() || mem.Isolated {
-			continue
-		}
-		t := o.tries[mem.Peer.ID]
-		if t == nil {
-			t = &try{fill: mem.Fill}
-			o.tries[mem.Peer.ID] = t
-		}
-		if t.busy || t.proven || t.fill != mem.Fill || o.s.now < t.due {
-			continue
-		}
-		t.busy = true
-		o.follow(o.pmap, mem, func(proven bool) {
-			t.busy, t.proven = false, proven
-			t.pause = min(max(2*t.pause, handOverTick), handOverLast)
-			t.due = o.s.now + t.pause
-		})
+	for _, mem := range o.care.Due(o.node.clock(), m) {
+		o.follow(m, mem, func(proven bool) { o.care.Finished(o.node.clock(), mem.Peer.ID, proven) })
 	}
 }
 

@@ -28,7 +28,7 @@ type operator struct {
 	outbox     []*publication
 	waiting    bool
 	pause      time.Duration
-	tries      map[protocol.ID]*try // of hand-overs
+	care       *care.HandOver
 	watch      *care.Watch
 	audit      *care.Audit // nil where there is none
 	spies      map[protocol.Domain]spy
@@ -72,9 +72,9 @@ func (s *Sim) newOperator() *operator {
 }
 
 func (o *operator) loops() {
-	o.tries = make(map[protocol.ID]*try)
+	o.care = care.NewHandOver()
 	o.node.timer(watchEvery, o.watchRound)
-	o.node.timer(handOverTick, o.handOver)
+	o.node.timer(care.HandOverTick, o.handOver)
 	if o.audit != nil {
 		o.node.timer(auditTick, o.auditRound)
 	}

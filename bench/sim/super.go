@@ -73,9 +73,6 @@ func (n *super) start() {
 	n.handlers = n.server.Handlers()
 	n.reader.onMap = n.apply
 	n.reader.setMap(n.server.Map())
-	if n.operator() {
-		n.server.SetReady(true)
-	}
 	text, _ := n.disk.Setting(repairedSetting)
 	var last time.Time
 	if ms, err := strconv.ParseInt(string(text), 10, 64); err == nil && ms > 0 {
