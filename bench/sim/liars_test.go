@@ -21,8 +21,8 @@ func TestLiars(t *testing.T) {
 		spare int // of a range's members who stay honest
 		waves int
 	}{
-		{"9 of 10 in an unsplit range", Mesh{Supers: 10, Agents: 12, Domains: 2, Devices: 4, Whole: true}, 1, 3},
-		{"2 of 3 in split ranges", Mesh{Supers: 9, Agents: 12, Domains: 3, Devices: 6}, 1, 2},
+		{"9 of 10 in an unsplit range", Mesh{Supers: 10, Agents: 6, Domains: 2, Devices: 4, Whole: true}, 1, 3},
+		{"2 of 3 in split ranges", Mesh{Supers: 9, Agents: 6, Domains: 3, Devices: 6}, 1, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -8,29 +8,33 @@ import (
 	"culvert/protocol"
 )
 
-// TestHalfKilled: half of all super-nodes die at once.
+// TestHalfKilled: half of all super-nodes die at once. What operators sign is found all the while; where nodes are as far as
+// somebody of their range has survived, and everything six minutes later.
 func TestHalfKilled(t *testing.T) {
 	type count struct{ asked, found int }
 	var first, last [2]count // static, where nodes are
-	for seed := range uint64(*meshes) {
-		s := NewMesh(seed, Mesh{Supers: 20, Agents: 40, Domains: 5, Devices: 20}, nil)
+	for seed := range *meshes {
+		s := NewMesh(seed, Mesh{Supers: 12, Agents: 20, Domains: 5, Devices: 20}, nil)
 		minute := func(c *[2]count) {
 			for range 600 {
 				s.after(s.between(0, time.Minute), func() {
-					a := s.agents[s.rand.IntN(len(s.agents))]
-					b := s.agents[s.rand.IntN(len(s.agents)/5)*5+s.agentIndex(a)%5]
-					t, i := dht.Target{Kind: dht.FindNodeInfo, Key: b.ident.id}, 1
+					i := s.rand.IntN(len(s.agents))
+					a, n := s.agents[i], s.rand.IntN(4)*5+i%5 // of the same domain
+					k, t := 0, dht.Target{Kind: dht.FindNodeInfo, Key: s.agents[n].ident.id}
 					switch s.rand.IntN(4) {
 					case 0:
-						t, i = dht.Target{Kind: dht.FindNode, Key: b.ident.id}, 0
+						t.Kind = dht.FindNode
 					case 1:
-						n := s.rand.IntN(4)*5 + s.agentIndex(a)%5
-						t, i = dht.Target{Kind: dht.FindDevices, Key: protocol.NewID(a.domain, hashOf("name of device %d", n))}, 0
+						t = dht.Target{Kind: dht.FindDevices, Key: protocol.NewID(a.domain, hashOf("name of device %d", n))}
+					default:
+						k = 1
 					}
-					c[i].asked++
+					c[k].asked++
 					a.find(t, func(l *dht.Lookup, _ *run) {
 						if recs, _ := l.Result(); len(recs) > 0 {
-							c[i].found++
+							c[k].found++
+						} else if n := s.alive(t.Key); n > 0 {
+							s.oracle.violated("%s found no %s; %d who serve it are alive", a, s.targetName(t), n)
 						}
 					})
 				})
@@ -46,27 +50,32 @@ func TestHalfKilled(t *testing.T) {
 		minute(&first)
 		s.RunTo(killed + 6*time.Minute)
 		minute(&last)
+		for _, v := range s.Violations() {
+			t.Errorf("seed %d: %s", seed, v)
+		}
 	}
 	share := func(c count) float64 { return 100 * float64(c.found) / float64(max(c.asked, 1)) }
-	t.Logf("during the first minute: static %.3f%% of %d, nodes %.2f%% of %d; after six: %.3f%%, %.3f%%",
-		share(first[0]), first[0].asked, share(first[1]), first[1].asked, share(last[0]), share(last[1]))
-	if share(first[0]) < 99.9 || share(first[1]) < 85 || last[0].found < last[0].asked || last[1].found < last[1].asked {
+	t.Logf("%d meshes, during the first minute: static %.3f%% of %d, nodes %.2f%% of %d; after six: %.3f%%, %.3f%%",
+		*meshes, share(first[0]), first[0].asked, share(first[1]), first[1].asked, share(last[0]), share(last[1]))
+	few := *meshes < 20 // of which some may be unlucky: a range of three dies out once in ten times
+	if share(first[0]) < 99.9 || share(first[1]) < 85 && !few || last[0].found < last[0].asked || last[1].found < last[1].asked {
 		t.Errorf("%+v %+v", first, last)
 	}
 }
 
-func (s *Sim) agentIndex(a *agent) int {
-	for i, b := range s.agents {
-		if a == b {
-			return i
+// alive is how many of those who serve k are left.
+func (s *Sim) alive(k protocol.ID) (n int) {
+	for _, m := range s.oracle.serving(k) {
+		if m.up {
+			n++
 		}
 	}
-	return 0
+	return n
 }
 
 // TestOperatorOff: without the operator lookups go on, while every super-node and every node restarts.
 func TestOperatorOff(t *testing.T) {
-	s := NewMesh(3, Mesh{Supers: 8, Agents: 12, Domains: 3, Devices: 6}, nil)
+	s := NewMesh(3, Mesh{Supers: 7, Agents: 9, Domains: 3, Devices: 6}, nil)
 	s.op.node.crash()
 	off := time.Duration(*hours) * time.Hour
 	end := s.now + off
@@ -106,7 +115,7 @@ func TestOperatorOff(t *testing.T) {
 // TestAudit: who does not serve what it should is isolated within ten minutes and asked by spies alone; the honest never are.
 func TestAudit(t *testing.T) {
 	worst := make(map[string]time.Duration)
-	for seed := range uint64(*meshes) {
+	for seed := range *meshes {
 		s := NewMesh(seed, Mesh{Supers: 7, Agents: 12, Domains: 3, Devices: 9}, nil)
 		s.net.loss = 0.05
 		s.op.startAudit(3)
@@ -136,7 +145,7 @@ func TestAudit(t *testing.T) {
 // TestAuditOfTheHonest: none of those who lose every fifth datagram is isolated.
 func TestAuditOfTheHonest(t *testing.T) {
 	asked := 0
-	for seed := range uint64(*meshes) {
+	for seed := range *meshes {
 		s := NewMesh(seed, Mesh{Supers: 7, Agents: 12, Domains: 3, Devices: 9}, nil)
 		s.net.loss = 0.2
 		s.op.startAudit(3)
