@@ -31,3 +31,27 @@ func TestOperatorOutsideTheMapAnswers(t *testing.T) {
 		}
 	}
 }
+
+// What it takes outside the map is passed on to every range that the record belongs to, and not confirmed: whoever asked it by a
+// map in which it was alone stores it anew.
+func TestOperatorOutsideTheMapConfirmsNothing(t *testing.T) {
+	f := newFabric(t)
+	op, a := f.world.OperatorNode(), f.world.Node(7, "a")
+	m := f.serve(op, dht.Config{Operator: true})
+	super := f.serve(f.world.Node(100, "super"), dht.Config{})
+	_, recs, head := f.world.Map(1, super.node)
+	for _, x := range []*member{m, super} {
+		if _, err := x.server.Apply(t.Context(), start, append(recs[:len(recs):len(recs)], head)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info := f.world.Info(a, 1, start, storetest.Key("here"))
+	for range 2 {
+		if s := f.put(a, m, info); s != int(protocol.StatusRange) {
+			t.Errorf("the operator says %d", s)
+		}
+	}
+	if _, err := super.store.Get(protocol.TableNodeInfo, a.ID, start); err != nil {
+		t.Errorf("not passed on: %v", err)
+	}
+}

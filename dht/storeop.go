@@ -36,6 +36,7 @@ type StoreOp struct {
 	acked     map[protocol.ID]bool
 	refused   map[protocol.ID]protocol.Stored
 	operators bool
+	taken     bool // by an operator that is not of the range
 	moves
 	done bool
 	err  error
@@ -111,6 +112,8 @@ func (s *StoreOp) answered(now time.Time, e Event) []Action {
 	case st.Status == protocol.StatusOK:
 		s.cfg.Scores.Good(id, now.Sub(a.since))
 		s.acked[id] = true
+	case st.Status == protocol.StatusRange: // an operator has it, where nobody of the range may
+		s.taken = true
 	default:
 		s.refused[id] = st
 	}
@@ -208,11 +211,9 @@ func (s *StoreOp) needed(m partition.Member) bool {
 
 func (s *StoreOp) fail() {
 	s.done = true
-	for _, o := range s.cfg.Operators {
-		if s.acked[o.Peer.ID] {
-			s.err = ErrProvisional // the neutral one keeps it and has passed it on; whether it arrived nobody knows
-			return
-		}
+	if s.taken {
+		s.err = ErrProvisional // the neutral one keeps it and has passed it on; whether it arrived nobody knows
+		return
 	}
 	most := map[protocol.Status]int{}
 	var worst protocol.Stored
