@@ -21,6 +21,7 @@ type operator struct {
 	placed     []partition.Placement
 	epoch      uint64
 	pmap       *partition.Map
+	mapped     time.Duration // when it was signed
 	sequence   map[protocol.ID]uint64
 	records    map[protocol.ID][]byte // SuperNode records that are no tombstones
 	newest     map[mark][]byte        // what it has signed
@@ -195,6 +196,7 @@ func (o *operator) sign(placed []partition.Placement) {
 		return
 	}
 	o.epoch++
+	o.mapped = o.s.now
 	o.s.Stats.Epochs++
 	now := o.node.clock()
 	record := func(t protocol.Table, owner protocol.ID, tomb bool, v any) []byte {

@@ -108,6 +108,12 @@ func (l *load) change() {
 func (s *Sim) finish() {
 	// A repair that a fault broke off begins again within the interval; what it then takes comes on top.
 	s.RunTo(s.now + settleTime)
+	for range 30 { // a map that changes just now is on its way
+		if len(s.op.outbox) == 0 && s.now-s.op.mapped > 2*time.Second {
+			break
+		}
+		s.RunTo(s.now + time.Second)
+	}
 	s.compare()
 	for _, a := range s.agents {
 		for _, b := range s.agents {
