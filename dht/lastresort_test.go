@@ -1,7 +1,10 @@
 package dht_test
 
 import (
+	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
 	"culvert/dht"
 	"culvert/dht/storetest"
@@ -53,5 +56,25 @@ func TestOperatorOutsideTheMapConfirmsNothing(t *testing.T) {
 	}
 	if _, err := super.store.Get(protocol.TableNodeInfo, a.ID, start); err != nil {
 		t.Errorf("not passed on: %v", err)
+	}
+}
+
+// A member that has stored by a newer map may keep the record under one key only: the store goes on with those who keep the others.
+func TestStoreByAnOlderMap(t *testing.T) {
+	w := storetest.NewWorld(t)
+	all := supers(w, 5)
+	n := w.Node(7, "n")
+	here := protocol.NewID(7, storetest.Key("here"))
+	s := &sim{now: start, members: all[:2], epoch: 2, placed: []dht.Placed{{Key: n.ID, Members: all[:2]}, {Key: here, Members: all[2:4]}}}
+	s.answer = func(protocol.ID, protocol.Payload) (time.Duration, protocol.Payload) {
+		return time.Millisecond, protocol.Stored{Map: 2}
+	}
+	op := dht.NewStoreOp(dht.StoreConfig{
+		Record: w.Info(n, 1, start, here.Hash()), Epoch: 1, Own: 7, Rand: rand.New(rand.NewPCG(1, 1)), Scores: dht.NewScores(),
+		Placed: []dht.Placed{{Key: n.ID, Members: all[:2]}, {Key: here, Members: all[:2]}},
+	})
+	s.run(t, op)
+	if op.Err() != nil || s.refresh == 0 || !slices.Contains(s.asked, all[2].Peer.ID) || !slices.Contains(s.asked, all[3].Peer.ID) {
+		t.Errorf("asked %d, %d maps: %v", len(s.asked), s.refresh, op.Err())
 	}
 }

@@ -19,6 +19,8 @@ type sim struct {
 	now     time.Time
 	answer  func(peer protocol.ID, p protocol.Payload) (after time.Duration, reply protocol.Payload) // nil reply: silence
 	members []partition.Member                                                                       // after a refresh
+	epoch   uint64
+	placed  []dht.Placed
 	asked   []protocol.ID
 	refresh int
 }
@@ -43,7 +45,7 @@ func (s *sim) run(t testing.TB, m stepper) time.Duration {
 		for _, a := range acts {
 			if a.Kind == dht.ActRefresh {
 				s.refresh++
-				queue = append(queue, pending{s.now.Add(10 * time.Millisecond), dht.Event{Kind: dht.EventMap, Members: s.members}})
+				queue = append(queue, pending{s.now.Add(10 * time.Millisecond), dht.Event{Kind: dht.EventMap, Members: s.members, Epoch: s.epoch, Placed: s.placed}})
 				continue
 			}
 			s.asked = append(s.asked, a.Peer.ID)

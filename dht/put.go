@@ -37,7 +37,7 @@ func (s *Server) put(now time.Time, v *protocol.Verified) []protocol.Out {
 		return s.refuse(ref)
 	}
 	if st, decided := s.held(r); decided {
-		return protocol.Reply(s.asStranger(st, r, m.Key))
+		return protocol.Reply(s.byMap(st, r, m.Key))
 	}
 	if ref := s.checkSigner(now, r, v.Node); !ref.ok() {
 		return s.refuse(ref)
@@ -91,7 +91,7 @@ func (s *Server) storeAndPassOn(now time.Time, v *protocol.Verified, m protocol.
 		return protocol.Reply(protocol.Stored{Status: protocol.StatusInternal})
 	}
 	st := s.settle(now, r, res[0])
-	out := protocol.Reply(s.asStranger(st, r, m.Key))
+	out := protocol.Reply(s.byMap(st, r, m.Key))
 	if !s.belongs(r, m) {
 		// The map changed meanwhile, and whoever took the range over may have fetched the last of it before the commit. He is
 		// handed the record, but it is not confirmed.
@@ -124,8 +124,10 @@ func (s *Server) stranger(r *protocol.Record, k protocol.ID) bool {
 	return s.cfg.Operator && !r.Table.Everywhere() && m != nil && !m.Keeps(s.cfg.Self, k)
 }
 
-// asStranger is st, which confirms nothing that readers will be told of where they ask.
-func (s *Server) asStranger(st protocol.Stored, r *protocol.Record, k protocol.ID) protocol.Stored {
+// byMap is st with the map by which it holds. What a stranger has taken confirms nothing that readers will be told of where
+// they ask.
+func (s *Server) byMap(st protocol.Stored, r *protocol.Record, k protocol.ID) protocol.Stored {
+	st.Map = s.epoch()
 	if st.Status == protocol.StatusOK && s.stranger(r, k) {
 		st.Status = protocol.StatusRange
 	}

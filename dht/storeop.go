@@ -112,6 +112,7 @@ func (s *StoreOp) answered(now time.Time, e Event) []Action {
 	case st.Status == protocol.StatusOK:
 		s.cfg.Scores.Good(id, now.Sub(a.since))
 		s.acked[id] = true
+		return s.behind(st, a)
 	case st.Status == protocol.StatusRange: // an operator has it, where nobody of the range may
 		s.taken = true
 	default:
@@ -150,7 +151,12 @@ func (s *StoreOp) key(m partition.Member) protocol.ID {
 }
 
 func (s *StoreOp) proceed(now time.Time) []Action {
-	if s.satisfied() {
+	switch {
+	case !s.satisfied():
+	case s.pending:
+		s.w.deadline = now.Add(time.Hour) // the driver bounds the question for the map
+		return nil
+	default:
 		s.done = true
 		return nil
 	}

@@ -65,7 +65,13 @@ func (s *Sim) lieTo(kind string, spare int) Outcome {
 	l := s.oracle.serving(t.Key)
 	s.rand.Shuffle(len(l), func(i, j int) { l[i], l[j] = l[j], l[i] })
 	for _, n := range l[spare:] {
-		n.lie = n.newLie(kind)
+		lie := n.newLie(kind)
+		n.lie = func(now time.Time, v *protocol.Verified, h protocol.Handler) []protocol.Out {
+			if v.Command == protocol.CmdPut { // the lies are about what is stored
+				return h(now, v)
+			}
+			return lie(now, v, h)
+		}
 	}
 	nobody := protocol.NewID(a.domain, hashOf("nobody"))
 	var absent *Outcome
