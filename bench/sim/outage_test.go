@@ -124,7 +124,13 @@ func TestAudit(t *testing.T) {
 		if seed%3 == 0 {
 			kind = "withholding"
 		}
-		liar := s.supers[1+s.rand.IntN(len(s.supers)-1)]
+		var serving []*super // who is in reserve serves nothing to withhold
+		for _, m := range s.op.pmap.Members() {
+			if n := s.super(m.Peer.ID); n != s.op.node && m.Range.Valid() && s.op.pickStatic(m) != nil {
+				serving = append(serving, n)
+			}
+		}
+		liar := serving[s.rand.IntN(len(serving))]
 		liar.lie = liar.newLie(kind)
 		began := s.now
 		s.RunTo(began + 10*time.Minute)
