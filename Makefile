@@ -8,11 +8,13 @@ FUZZTIME ?= 60s
 ROUNDS   ?= 5
 SOAKTIME ?= 30m
 NETLABFULL := ^(TestFaults|TestHTTPSOnly|TestMappedRoutes|TestDevicesByEveryRoute|TestFilmUnderLoss|TestTwinCustomers|TestNeighboursBehindOneCarrier|TestLoss|TestKeepers|TestIdleAgent|TestOperatorOff)$$
+SEEDS    ?= 200
+NETLABFULL := ^(TestFaults|TestHTTPSOnly|TestMappedRoutes|TestDevicesByEveryRoute|TestFilmUnderLoss|TestTwinCustomers|TestNeighboursBehindOneCarrier|TestLoss|TestKeepers|TestIdleAgent)$$
 CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test race lint demo demo-nat netlab netlab-full bench grow scale fuzz fuzz-quick storm soak faults cross staticcheck generate clean
+.PHONY: build test race lint demo demo-nat sim sim-full netlab netlab-full bench grow scale fuzz fuzz-quick storm soak faults cross staticcheck generate clean
 
 build: ## one static binary, bin/culvert
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/culvert
@@ -74,6 +76,14 @@ demo-nat: build ## the demo between real NATs, in network namespaces of its own;
 	@if [ "$$(id -u)" = 0 ]; then d=$$(mktemp -d) && chmod 755 $$d && cp $(BIN) $$d/ && \
 	  setpriv --reuid=65534 --regid=65534 --clear-groups $$d/culvert demo --nat; s=$$?; rm -rf $$d; exit $$s; \
 	else ./$(BIN) demo --nat; fi
+
+# A seed that fails is replayed, with all that happens in it, by: go test ./bench/sim -run '^TestSeeds$$' -v -seed N
+sim: ## a few hundred simulated meshes with all faults on
+	$(GO) test -count=1 -timeout 20m -run '^TestSeeds$$' ./bench/sim -seeds $(SEEDS)
+
+sim-full: ## 10,000 of them, and every scenario as often as it is promised
+	$(GO) test -count=1 -timeout 10h -v -run '^Test(Liars|HalfKilled|OperatorOff|Audit|AuditOfTheHonest)$$' ./bench/sim -trials 1000 -meshes 100 -hours 24
+	$(GO) test -count=1 -timeout 10h -run '^TestSeeds$$' ./bench/sim -seeds 10000
 
 netlab: build demo-nat ## real NATs, real devices, in network namespaces; needs root and .ci/run's packages
 	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 15m -p 1 -tags netlab ./bench/netlab/...

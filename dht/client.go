@@ -213,11 +213,10 @@ func (c *Client) Lookup(ctx context.Context, target Target) ([]*protocol.Record,
 		return nil, err
 	}
 	c.handOn(l)
-	recs, err := l.Result()
-	for _, r := range recs {
+	for _, r := range l.Newest() {
 		c.marks.raise(r)
 	}
-	return recs, err
+	return l.Result()
 }
 
 func (c *Client) lookup(ctx context.Context, target Target) (*Lookup, error) {

@@ -188,13 +188,13 @@ func counted(st Digester, l []partition.Range) uint64 {
 // transferred answers TransferPartition.
 func (s *Server) transferred() protocol.PartitionTransferred {
 	out := protocol.PartitionTransferred{Epoch: s.epoch()}
-	p := s.progress.Load()
-	if p == nil || p.Epoch != out.Epoch {
+	p, m := s.progress.Load(), s.Map()
+	if p == nil || m == nil || p.Epoch != out.Epoch {
 		return out
 	}
 	out.Filled, out.Want = p.Filled, p.Want
 	out.Silent = p.Silent[:min(len(p.Silent), protocol.MaxSilent)]
-	if self, ok := s.Map().Member(s.cfg.Self); ok {
+	if self, ok := m.Member(s.cfg.Self); ok {
 		out.Have = counted(s.cfg.Store, without(one(self.Fill), one(self.Range)))
 	}
 	return out

@@ -13,6 +13,9 @@ var (
 	ErrUnreachable = errors.New("dht: too few super-nodes answered")
 	// ErrRejected marks a store that super-nodes refuse; see RejectedError.
 	ErrRejected = errors.New("dht: store refused")
+	// ErrProvisional marks a store that the operator alone has taken, in place of members that did not answer: it can be found
+	// while they are away, but they may come back without it. It is to be stored again once they may be there.
+	ErrProvisional = errors.New("dht: stored at the operator alone")
 	// ErrIgnored is what a reader's check says of a sound record that it leaves out, such as a revoked node's: whoever served it
 	// did nothing wrong.
 	ErrIgnored = errors.New("dht: record is left out")

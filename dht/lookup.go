@@ -60,6 +60,7 @@ type Lookup struct {
 	done    bool
 	err     error
 	records []*protocol.Record
+	newest  []*protocol.Record
 	pmap    *partition.Map
 }
 
@@ -93,6 +94,9 @@ func (l *Lookup) Deadline() time.Time { return l.w.deadline }
 
 // Result is what was found, in order of owner.
 func (l *Lookup) Result() ([]*protocol.Record, error) { return l.records, l.err }
+
+// Newest are the records that the reader has seen by this, for his high-water mark: the result's and withdrawals.
+func (l *Lookup) Newest() []*protocol.Record { return l.newest }
 
 // Map is what FindMap found; nil where nobody has a newer one.
 func (l *Lookup) Map() *partition.Map { return l.pmap }
@@ -390,24 +394,27 @@ func (l *Lookup) finish(now time.Time, best map[protocol.ID]*protocol.Record) []
 			}
 		}
 	}
-	withdrawn := false
+	withdrawn, sound := false, 0
+	for _, g := range l.got {
+		if g.complete {
+			sound++
+		}
+	}
 	for _, r := range best {
+		l.newest = append(l.newest, r)
+	}
+	slices.SortFunc(l.newest, func(a, b *protocol.Record) int { return a.Owner.Compare(b.Owner) })
+	for _, r := range l.newest {
 		if withdrawn = withdrawn || r.Tombstone; !r.Tombstone {
 			l.records = append(l.records, r)
 		}
 	}
-	slices.SortFunc(l.records, func(a, b *protocol.Record) int { return a.Owner.Compare(b.Owner) })
 	switch {
 	case len(l.records) > 0 || l.anyFresh() && l.cfg.Target.mayBeEmpty():
-	case withdrawn || l.allEmpty():
+	// A withdrawal is an answer about its owner; that nobody else is there takes as many as any list.
+	case withdrawn && (l.cfg.Target.single() || sound >= min(readQuorum, len(l.cfg.Members))) || l.allEmpty():
 		l.err = ErrNotFound
 	default:
-		sound := 0
-		for _, g := range l.got {
-			if g.complete {
-				sound++
-			}
-		}
 		l.err = fmt.Errorf("%w: %d of %d asked", ErrUnreachable, sound, len(l.w.asks))
 	}
 	return nil

@@ -19,6 +19,8 @@ type sim struct {
 	now     time.Time
 	answer  func(peer protocol.ID, p protocol.Payload) (after time.Duration, reply protocol.Payload) // nil reply: silence
 	members []partition.Member                                                                       // after a refresh
+	epoch   uint64
+	placed  []dht.Placed
 	asked   []protocol.ID
 	refresh int
 }
@@ -43,7 +45,7 @@ func (s *sim) run(t testing.TB, m stepper) time.Duration {
 		for _, a := range acts {
 			if a.Kind == dht.ActRefresh {
 				s.refresh++
-				queue = append(queue, pending{s.now.Add(10 * time.Millisecond), dht.Event{Kind: dht.EventMap, Members: s.members}})
+				queue = append(queue, pending{s.now.Add(10 * time.Millisecond), dht.Event{Kind: dht.EventMap, Members: s.members, Epoch: s.epoch, Placed: s.placed}})
 				continue
 			}
 			s.asked = append(s.asked, a.Peer.ID)
@@ -328,7 +330,7 @@ func TestOrder(t *testing.T) {
 func TestStoreOutcomes(t *testing.T) {
 	w := storetest.NewWorld(t)
 	op, _ := w.Trust.Operator(w.OpID)
-	ok := protocol.Stored{}
+	ok, taken := protocol.Stored{}, protocol.Stored{Status: protocol.StatusRange}
 	quota, older := protocol.Stored{Status: protocol.StatusQuota}, protocol.Stored{Status: protocol.StatusSuperseded, Sequence: 77}
 	for _, c := range []struct {
 		name    string
@@ -343,9 +345,9 @@ func TestStoreOutcomes(t *testing.T) {
 		{"refused", []protocol.Payload{quota, quota, quota, nil}, dht.ErrRejected, 3, 0},
 		{"a newer one is held", []protocol.Payload{older, older, older, nil}, dht.ErrRejected, 3, 0},
 		{"one liar says refused", []protocol.Payload{quota, ok, ok, nil}, nil, -1, 0},
-		{"all dead, the operator keeps it", []protocol.Payload{nil, nil, nil, ok}, nil, 4, 1},
+		{"all dead, the operator keeps it", []protocol.Payload{nil, nil, nil, taken}, dht.ErrProvisional, 4, 1},
 		{"all dead", []protocol.Payload{nil, nil, nil, nil}, dht.ErrUnreachable, 4, 1},
-		{"one refuses, two are dead, the operator keeps it", []protocol.Payload{quota, nil, nil, ok}, nil, 4, 1},
+		{"one refuses, two are dead, the operator keeps it", []protocol.Payload{quota, nil, nil, taken}, dht.ErrProvisional, 4, 1},
 		{"one of three", []protocol.Payload{ok, nil, nil, nil}, dht.ErrUnreachable, 4, 1},
 	} {
 		ms := supers(w, len(c.answers)-1)

@@ -40,12 +40,26 @@ func (v *moves) outside(now time.Time, e Event, a *ask, scores *Scores) (acts []
 		scores.Bad(a.member.Peer.ID, now)
 		return nil, true
 	}
+	return v.claimed(m.Epoch, a), true
+}
+
+// claimed has a member show the map that it has named.
+func (v *moves) claimed(epoch uint64, a *ask) []Action {
 	if v.pending || v.claims >= maxClaims {
-		return nil, true
+		return nil
 	}
 	v.pending, v.claimer = true, a.member.Peer.ID
 	v.claims++
-	return []Action{{Kind: ActRefresh, Peer: a.member.Peer, Epoch: m.Epoch}}, true
+	return []Action{{Kind: ActRefresh, Peer: a.member.Peer, Epoch: epoch}}
+}
+
+// behind takes what a member says about the map by which it has stored the record. By a newer one than ours it may keep it under
+// one of its keys only, and those who serve the others have not been asked.
+func (s *StoreOp) behind(st protocol.Stored, a *ask) []Action {
+	if st.Map <= s.epoch {
+		return nil
+	}
+	return s.claimed(st.Map, a)
 }
 
 // ask wants the map from anybody.

@@ -37,7 +37,7 @@ func (s *Server) put(now time.Time, v *protocol.Verified) []protocol.Out {
 		return s.refuse(ref)
 	}
 	if st, decided := s.held(r); decided {
-		return protocol.Reply(st)
+		return protocol.Reply(s.byMap(st, r, m.Key))
 	}
 	if ref := s.checkSigner(now, r, v.Node); !ref.ok() {
 		return s.refuse(ref)
@@ -87,7 +87,7 @@ func (s *Server) storeAndPassOn(now time.Time, v *protocol.Verified, m protocol.
 	if res[0].Outcome == Stored && ofMap(r.Table) {
 		s.mapStored(now)
 	}
-	out := protocol.Reply(st)
+	out := protocol.Reply(s.byMap(st, r, m.Key))
 	if !s.belongs(r, m) {
 		// The map changed meanwhile, and whoever took the range over may have fetched the last of it before the commit. He is
 		// handed the record, but it is not confirmed.
@@ -98,6 +98,12 @@ func (s *Server) storeAndPassOn(now time.Time, v *protocol.Verified, m protocol.
 	}
 	for i := len(batch) - 1; i >= 0; i-- { // the certificate first: the record rests on it
 		if res[i].Outcome == Stored {
+			if i == 0 && s.stranger(r, m.Key) {
+				for _, k := range r.Keys() {
+					out = s.passOn(out, v.Sender, k, r)
+				}
+				continue
+			}
 			out = s.passOn(out, v.Sender, m.Key, batch[i])
 			if i > 0 && batch[i].Owner.Position() != m.Key.Position() {
 				out = s.passOn(out, v.Sender, batch[i].Owner, batch[i])
@@ -105,6 +111,23 @@ func (s *Server) storeAndPassOn(now time.Time, v *protocol.Verified, m protocol.
 		}
 	}
 	return out
+}
+
+// stranger reports whether this is an operator that takes r though the map gives k to others: it is the last resort, or the
+// sender's map is of another day.
+func (s *Server) stranger(r *protocol.Record, k protocol.ID) bool {
+	m := s.Map()
+	return s.cfg.Operator && !r.Table.Everywhere() && m != nil && !m.Keeps(s.cfg.Self, k)
+}
+
+// byMap is st with the map by which it holds. What a stranger has taken confirms nothing that readers will be told of where
+// they ask.
+func (s *Server) byMap(st protocol.Stored, r *protocol.Record, k protocol.ID) protocol.Stored {
+	st.Map = s.epoch()
+	if st.Status == protocol.StatusOK && s.stranger(r, k) {
+		st.Status = protocol.StatusRange
+	}
+	return st
 }
 
 // freshCertificate is the sender's own Node record where it is not held: an owner's put brings it along, so that the others

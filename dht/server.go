@@ -167,8 +167,19 @@ func (s *Server) Stats() map[string]uint64 { return s.count.snapshot() }
 // SetReady opens or closes the server to ordinary nodes: a new super-node is closed until its first repair has finished.
 func (s *Server) SetReady(ready bool) { s.ready.Store(ready) }
 
-// Ready reports whether ordinary nodes are answered.
-func (s *Server) Ready() bool { return s.ready.Load() }
+// Ready reports whether ordinary nodes are answered. An operator that is no member, with whom nobody repairs, answers from
+// what it has signed: it is asked when all else has failed.
+func (s *Server) Ready() bool {
+	if s.ready.Load() || !s.cfg.Operator {
+		return s.ready.Load()
+	}
+	m := s.Map()
+	if m == nil {
+		return true
+	}
+	_, member := m.Member(s.cfg.Self)
+	return !member
+}
 
 // Map is the newest complete map, nil before the first.
 func (s *Server) Map() *partition.Map { return s.pmap.Load() }

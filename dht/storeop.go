@@ -36,6 +36,7 @@ type StoreOp struct {
 	acked     map[protocol.ID]bool
 	refused   map[protocol.ID]protocol.Stored
 	operators bool
+	taken     bool // by an operator that is not of the range
 	moves
 	done bool
 	err  error
@@ -118,6 +119,9 @@ func (s *StoreOp) answered(now time.Time, e Event) []Action {
 	case st.Status == protocol.StatusOK:
 		s.cfg.Scores.Good(id, now.Sub(a.since))
 		s.acked[id] = true
+		return s.behind(st, a)
+	case st.Status == protocol.StatusRange: // an operator has it, where nobody of the range may
+		s.taken = true
 	default:
 		s.refused[id] = st
 	}
@@ -154,7 +158,12 @@ func (s *StoreOp) key(m partition.Member) protocol.ID {
 }
 
 func (s *StoreOp) proceed(now time.Time) []Action {
-	if s.satisfied() {
+	switch {
+	case !s.satisfied():
+	case s.pending:
+		s.w.deadline = now.Add(time.Hour) // the driver bounds the question for the map
+		return nil
+	default:
 		s.done = true
 		return nil
 	}
@@ -218,10 +227,9 @@ func (s *StoreOp) needed(m partition.Member) bool {
 
 func (s *StoreOp) fail() {
 	s.done = true
-	for _, o := range s.cfg.Operators {
-		if s.acked[o.Peer.ID] {
-			return // the neutral one keeps it and passes it on
-		}
+	if s.taken {
+		s.err = ErrProvisional // the neutral one keeps it and has passed it on; whether it arrived nobody knows
+		return
 	}
 	most := map[protocol.Status]int{}
 	var worst protocol.Stored

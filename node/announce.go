@@ -2,9 +2,10 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -18,7 +19,10 @@ const (
 	settle = 300 * time.Millisecond
 	// announceRetry is the pause after an announcement that too few super-nodes took.
 	announceRetry = 5 * time.Second
-	farewellTime  = 2 * time.Second
+	// provisionalRetry is the pause after one that the operator alone took, half as much again at most: it must not be asked by
+	// everybody every few seconds while super-nodes are away.
+	provisionalRetry = 30 * time.Second
+	farewellTime     = 2 * time.Second
 )
 
 // told is what the mesh was last told about this node.
@@ -85,7 +89,9 @@ func (m *membership) announceLoop(ctx context.Context) {
 				return
 			}
 			m.node.log.Info("not announced yet", "domain", m.domain.String(), "error", err)
-			next = min(next, announceRetry)
+			if next = min(next, announceRetry); errors.Is(err, dht.ErrProvisional) {
+				next = min(m.node.cfg.Settings.AnnounceInterval.D(), provisionalRetry+rand.N(provisionalRetry/2))
+			}
 		}
 		t.Reset(next)
 	}
@@ -121,11 +127,10 @@ func (m *membership) announce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.putNodeInfo(ctx, v, false); err != nil {
-		return err
+	if err = m.putNodeInfo(ctx, v, false); err == nil || errors.Is(err, dht.ErrProvisional) {
+		m.offered(v.Candidates)
 	}
-	m.offered(v.Candidates)
-	return nil
+	return err
 }
 
 // nodeInfo is where this node is now.
@@ -164,7 +169,7 @@ func (m *membership) putNodeInfo(ctx context.Context, v protocol.NodeInfoValue, 
 		if err != nil {
 			return err
 		}
-		if r.Value, err = secrets.SealValue(rand.Reader, r.Table, r.Owner, plain); err != nil {
+		if r.Value, err = secrets.SealValue(crand.Reader, r.Table, r.Owner, plain); err != nil {
 			return err
 		}
 	}
@@ -225,7 +230,7 @@ func (m *membership) withdraw(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, farewellTime)
 	defer cancel()
 	v := protocol.NodeInfoValue{Locations: locations[:min(len(locations), protocol.MaxLocations)]}
-	if err := m.putNodeInfo(ctx, v, true); err != nil && !errors.Is(err, dht.ErrUnreachable) {
+	if err := m.putNodeInfo(ctx, v, true); err != nil && !errors.Is(err, dht.ErrUnreachable) && !errors.Is(err, dht.ErrProvisional) {
 		m.node.log.Info("announcement not withdrawn; it expires by itself", "domain", m.domain.String(), "error", err)
 	}
 }

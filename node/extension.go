@@ -78,8 +78,8 @@ type OperatorMesh struct {
 	spying *spies // nil before the first question
 }
 
-// Publish stores a record here and at the super-nodes of its keys, and returns how many members of the map have it, this
-// node included while it is one.
+// Publish stores a record here and at the super-nodes of its keys, and returns how many members of the map have it (see
+// partition.Map.Confirmed), this node included while it is one.
 func (o *OperatorMesh) Publish(ctx context.Context, record []byte) (confirmed int, err error) {
 	s := o.n.serving.Load()
 	if _, err := s.server.Apply(ctx, o.n.meshNow(), [][]byte{record}); err != nil {
@@ -94,10 +94,10 @@ func (o *OperatorMesh) Publish(ctx context.Context, record []byte) (confirmed in
 		return 0, nil
 	}
 	var (
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		count int
-		errs  []error
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		has  = make(map[protocol.ID]bool)
+		errs []error
 	)
 	for _, mem := range m.Members() {
 		k, serves := keyAt(r, mem)
@@ -106,7 +106,7 @@ func (o *OperatorMesh) Publish(ctx context.Context, record []byte) (confirmed in
 		}
 		if mem.Peer.ID == s.id {
 			mu.Lock()
-			count++
+			has[s.id] = true
 			mu.Unlock()
 			continue
 		}
@@ -118,11 +118,11 @@ func (o *OperatorMesh) Publish(ctx context.Context, record []byte) (confirmed in
 				errs = append(errs, fmt.Errorf("super-node %s: %w", mem.Peer.ID.Short(), err))
 				return
 			}
-			count++
+			has[mem.Peer.ID] = true
 		})
 	}
 	wg.Wait()
-	return count, errors.Join(errs...)
+	return m.Confirmed(r, func(id protocol.ID) bool { return has[id] }), errors.Join(errs...)
 }
 
 // Fill stores records that the operator has signed before: node.db may have been lost.

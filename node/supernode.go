@@ -62,9 +62,6 @@ func (n *Node) serve(s *mesh, id protocol.ID, keys *key.Pair, cert func() *proto
 		n.applyMap(m)
 	}
 	s.follow(n, n.applyMap)
-	if operator {
-		sv.server.SetReady(true) // what it serves, it has signed
-	}
 	replica, err := dht.StartReplica(dht.ReplicaConfig{
 		Server: sv.server, Store: n.store, Caller: &caller{n, id}, Self: id, Now: n.meshNow,
 		Own: n.isLocal, Dial: sv.dialSnapshots(n),

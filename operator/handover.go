@@ -2,96 +2,63 @@ package operator
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"time"
 
 	"culvert/dht"
+	"culvert/operator/care"
 	"culvert/operator/sqlite"
 	"culvert/partition"
 	"culvert/protocol"
 )
 
-const (
-	handOverTick = 250 * time.Millisecond
-	// handOverLast is the longest pause between two questions to one who is not filled yet.
-	handOverLast  = 5 * time.Second
-	handOverAtOne = 32 // how many are asked at a time
-	proofTimeout  = 30 * time.Second
-	// proofKept is for how long a proof counts that the next map has not made use of: who has proven something may lose it again.
-	proofKept = time.Minute
-)
+const proofTimeout = 30 * time.Second
 
 // handOver follows those who fill a range until they have been proven to hold it, and then has the next map say so.
 type handOver struct {
 	o *Operator
 	w *watcher
 
-	mu    sync.Mutex
-	tries map[protocol.ID]*try
-
-	// of tick alone: what the last plan knew, and when to plan by the same once more. It may wait for others to be filled too.
-	planned map[protocol.ID]partition.Range
-	epoch   uint64
-	again   time.Time
-}
-
-type try struct {
-	fill   partition.Range
-	due    time.Time
-	pause  time.Duration
-	busy   bool
-	proven bool
+	mu   sync.Mutex
+	care *care.HandOver
 }
 
 func newHandOver(o *Operator, w *watcher) *handOver {
-	return &handOver{o: o, w: w, tries: make(map[protocol.ID]*try)}
+	return &handOver{o: o, w: w, care: care.NewHandOver()}
 }
 
 func (h *handOver) run(ctx context.Context, mesh Mesh) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	h.o.whileLeading(ctx, handOverTick, func(now time.Time) { h.tick(ctx, mesh, now, wg.Go) })
+	h.o.whileLeading(ctx, care.HandOverTick, func(now time.Time) { h.tick(ctx, mesh, now, wg.Go) })
 }
 
-// tick has the next map signed where somebody has been proven, and the others looked at.
+// tick has the next map signed where somebody has been proven, and else the others looked at.
 func (h *handOver) tick(ctx context.Context, mesh Mesh, now time.Time, start func(func())) {
 	pmap, err := h.o.mapNow(ctx)
 	if err != nil || pmap == nil {
 		return
 	}
-	filled := h.settle(pmap)
-	if len(filled) > 0 && (!maps.Equal(filled, h.planned) || pmap.Epoch() != h.epoch || !now.Before(h.again)) {
-		h.planned, h.epoch, h.again = filled, pmap.Epoch(), now.Add(handOverLast)
-		if err := h.o.update(ctx, func(tx *sqlite.Tx) error { return h.promote(tx, filled) }); err != nil && ctx.Err() == nil {
-			h.o.log.Error("sign the next map", "error", err)
-		}
-		if pmap, err = h.o.mapNow(ctx); err != nil {
+	h.mu.Lock()
+	filled, news := h.care.Proven(pmap)
+	h.mu.Unlock()
+	if news {
+		if err := h.o.update(ctx, func(tx *sqlite.Tx) error { return h.promote(tx, filled) }); err != nil {
+			if ctx.Err() == nil {
+				h.o.log.Error("sign the next map", "error", err)
+			}
 			return
 		}
 	}
-	for _, mem := range h.due(now, pmap) {
+	h.mu.Lock()
+	if news {
+		h.care.Told(pmap, filled)
+	}
+	due := h.care.Due(now, pmap)
+	h.mu.Unlock()
+	for _, mem := range due {
 		start(func() { h.follow(ctx, mesh, pmap, mem) })
 	}
-}
-
-// settle forgets who fills nothing any more and returns what has been proven.
-func (h *handOver) settle(pmap *partition.Map) map[protocol.ID]partition.Range {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	filled := make(map[protocol.ID]partition.Range)
-	for id, t := range h.tries {
-		mem, ok := pmap.Member(id)
-		switch {
-		case !ok || mem.Fill != t.fill:
-			if !t.busy {
-				delete(h.tries, id)
-			}
-		case t.proven:
-			filled[id] = t.fill
-		}
-	}
-	return filled
 }
 
 // promote signs the map in which those who have filled a range serve it.
@@ -107,36 +74,6 @@ func (h *handOver) promote(tx *sqlite.Tx, filled map[protocol.ID]partition.Range
 	return h.o.nextMap(tx, ids)
 }
 
-// due are those to be asked now.
-func (h *handOver) due(now time.Time, pmap *partition.Map) []partition.Member {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	busy := 0
-	for _, t := range h.tries {
-		if t.busy {
-			busy++
-		}
-	}
-	var out []partition.Member
-	for _, mem := range pmap.Members() {
-		if !mem.Fill.Valid() || mem.Isolated || busy >= handOverAtOne {
-			continue
-		}
-		t := h.tries[mem.Peer.ID]
-		if t == nil {
-			t = &try{fill: mem.Fill}
-			h.tries[mem.Peer.ID] = t
-		}
-		if t.busy || t.fill != mem.Fill || now.Before(t.due) {
-			continue
-		}
-		t.busy = true
-		busy++
-		out = append(out, mem)
-	}
-	return out
-}
-
 // follow asks one how far it is, and proves it once it says that it is filled.
 func (h *handOver) follow(ctx context.Context, mesh Mesh, pmap *partition.Map, mem partition.Member) {
 	proven := false
@@ -145,12 +82,7 @@ func (h *handOver) follow(ctx context.Context, mesh Mesh, pmap *partition.Map, m
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := h.tries[mem.Peer.ID]
-	t.busy, t.proven = false, proven
-	t.pause = min(max(2*t.pause, handOverTick), handOverLast)
-	if t.due = h.o.now().Add(t.pause); proven {
-		t.due = h.o.now().Add(proofKept)
-	}
+	h.care.Finished(h.o.now(), mem.Peer.ID, proven)
 }
 
 // prove compares what mem lacks of its range with those who serve it, part by part: half of each part's servers have to hold

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"culvert/operator/care"
 	"culvert/partition"
 	"culvert/protocol"
 )
@@ -34,7 +35,7 @@ func TestHandOverGoesOnBesideWhoWaits(t *testing.T) {
 	}
 	for range 20 {
 		o.handOver.tick(t.Context(), mesh, c.now(), func(f func()) { f() })
-		c.add(handOverLast)
+		c.add(care.HandOverLast)
 	}
 	if m, _ := worldMap(t, o).Member(second[0]); !m.Fill.Valid() || m.Range.Valid() {
 		t.Fatalf("the first of the second ones does not wait: %+v", m)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"culvert/operator/care"
 	"culvert/operator/sqlite"
 	"culvert/partition"
 	"culvert/protocol"
@@ -245,7 +246,7 @@ func handAllOver(t *testing.T, o *Operator, c *clock, mesh Mesh) {
 	t.Helper()
 	for range 200 {
 		o.handOver.tick(t.Context(), mesh, c.now(), func(f func()) { f() })
-		c.add(handOverLast)
+		c.add(care.HandOverLast)
 		if m := worldMap(t, o); !slices.ContainsFunc(m.Members(), func(x partition.Member) bool { return x.Fill.Valid() }) {
 			return
 		}

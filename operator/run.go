@@ -19,8 +19,8 @@ import (
 
 // Mesh is what the operator needs of the node that it is a role of.
 type Mesh interface {
-	// Publish stores a record in the local store and at the super-nodes of its range. confirmed counts the members of the map
-	// that have it now, this one included while it is a member.
+	// Publish stores a record in the local store and at the super-nodes of its keys. confirmed counts the members of the map
+	// that have it now, this one included while it is a member: of a record with several keys those of the key that fewest have.
 	Publish(ctx context.Context, record []byte) (confirmed int, err error)
 	// Probe finds out whether the peer answers at addr from outside: a Ping from a fresh UDP socket and a TCP connect, or,
 	// where the address is for streams alone, a Ping on one.

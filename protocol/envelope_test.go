@@ -98,7 +98,7 @@ func TestRepliesFitRequests(t *testing.T) {
 		cands[i] = Candidate{CandidateHost, TCP, addr6, 1 << 31}
 	}
 	answers := map[Command]Payload{
-		CmdPing: Pong{1 << 49, addr6}, CmdPut: Stored{StatusQuota, 1 << 61, 1 << 61},
+		CmdPing: Pong{1 << 49, addr6}, CmdPut: Stored{StatusQuota, 1 << 61, 1 << 61, 1 << 61},
 		CmdTunnelRequest:     TunnelOpened{StatusTarget, cands, Hash(pattern(1, 32)), Punch{true, MappingSequential, 1<<16 - 1}},
 		CmdTransferPartition: PartitionTransferred{1 << 61, true, 1 << 61, 1 << 61, make([]ID, MaxSilent)},
 		CmdGetNode:           Node{make([]byte, MaxRecord)},

@@ -13,7 +13,7 @@ type Status byte
 const (
 	StatusOK          Status = 0
 	StatusSuperseded  Status = 1 // a newer record is held; nothing was lost
-	StatusRange       Status = 2 // not this node's range
+	StatusRange       Status = 2 // taken by an operator, though it is others' range
 	StatusOwner       Status = 3 // signer may not write it
 	StatusQuota       Status = 4
 	StatusExpired     Status = 5

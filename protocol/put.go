@@ -12,6 +12,7 @@ type Stored struct {
 	Status   Status
 	Epoch    uint64 // of the record now held
 	Sequence uint64
+	Map      uint64 // epoch of the map by which it was taken: who asks by an older one may have stored it at too few
 }
 
 // Command implements Payload.
@@ -30,10 +31,11 @@ func (m Put) AppendPayload(b []byte) []byte {
 
 // AppendPayload implements Appender.
 func (m Stored) AppendPayload(b []byte) []byte {
-	b = appendArray(b, 3)
+	b = appendArray(b, 4)
 	b = appendUint(b, uint64(m.Status))
 	b = appendUint(b, m.Epoch)
-	return appendUint(b, m.Sequence)
+	b = appendUint(b, m.Sequence)
+	return appendUint(b, m.Map)
 }
 
 // ParsePut reads a Put; the record aliases b.
@@ -47,7 +49,7 @@ func ParsePut(b []byte) (m Put, err error) {
 // ParseStored reads a Stored.
 func ParseStored(b []byte) (m Stored, err error) {
 	r := reader{b: b}
-	r.array(3)
-	m.Status, m.Epoch, m.Sequence = Status(r.byte()), r.uint(), r.uint()
+	r.array(4)
+	m.Status, m.Epoch, m.Sequence, m.Map = Status(r.byte()), r.uint(), r.uint(), r.uint()
 	return m, r.done()
 }

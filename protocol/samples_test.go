@@ -60,7 +60,7 @@ func messages(t testing.TB) []Payload {
 		GetTunnelNodes{sampleID(7, 7), sampleID(7, 8)}, TunnelNodes{list},
 		GetEndDevices{sampleID(7, 8), sampleID(7, 9)}, EndDevices{list},
 		GetRevocations{70000}, Revocations{list},
-		Put{sampleID(7, 10), rec, true}, Stored{StatusQuota, 3, 1 << 40},
+		Put{sampleID(7, 10), rec, true}, Stored{StatusQuota, 3, 1 << 40, 9},
 		TunnelRequest{sampleID(7, 11), 631, TCP, cands, Hash(pattern(12, 32)), sampleID(8, 13), addr4, Punch{true, MappingSequential, 300}},
 		TunnelOpened{StatusNotAllowed, cands, Hash(pattern(14, 32)), Punch{true, MappingRandom, 0}},
 		ForwardedTunnelRequest{sampleID(7, 15), pattern(1, 300), rec, pattern(2, 40)},
