@@ -23,7 +23,7 @@ func TestRulesAreTheCodes(t *testing.T) {
 		{"node", "silentInterval", int64(codeSilentInterval)},
 		{"node", "wantHomes", codeWantHomes},
 		{"operator", "watchInterval", int64(codeWatch)},
-		{"operator", "handOverTick", int64(codeHandOverTick)},
+		{"operator/care", "HandOverTick", int64(codeHandOverTick)},
 		{"operator/care", "askEvery", int64(codeSpyEvery)},
 		{"operator/care", "maxRate", codeSpyRate},
 		{"operator", "nodeLife", int64(codeNodeLife)},
