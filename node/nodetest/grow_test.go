@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	growTo      = flag.Int("grow", 7, "to how many super-nodes TestGrowAndShrink grows")
+	growTo      = flag.Int("grow", growShort, "to how many super-nodes TestGrowAndShrink grows")
 	growLookups = flag.Int("lookups", 200, "lookups a second of TestGrowAndShrink")
 	growStores  = flag.Int("stores", 20, "stores a second of TestGrowAndShrink")
 	growKill    = flag.Bool("growkill", false, "shrink by kill -9, which the operator has to find out")
@@ -77,7 +77,7 @@ type growth struct {
 	writers []*announcer
 
 	lookups, stores, failed, unsure, stale atomic.Int64
-	slowest                        atomic.Int64
+	slowest                                atomic.Int64
 }
 
 // announcer is one node that stores what it is asked for.

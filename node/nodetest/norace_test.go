@@ -12,4 +12,6 @@ const (
 	manyKills  = 20
 	// soakShort is for how long super-nodes are killed where nobody says.
 	soakShort = 20 * time.Second
+	// growShort is to how many super-nodes a mesh grows where nobody says: enough for a split.
+	growShort = 7
 )

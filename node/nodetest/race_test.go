@@ -11,4 +11,5 @@ const (
 	manyKills   = 5
 	manyStores  = 2_500
 	soakShort   = 10 * time.Second
+	growShort   = 3
 )
