@@ -14,20 +14,9 @@ func (c *Client) RefreshMapTo(ctx context.Context, epoch uint64) error {
 		return err
 	}
 	defer leave()
-	t := Target{Kind: FindMap}
-	if m := c.Map(); m != nil {
-		t.Since = m.Epoch()
-	}
-	l := NewLookup(LookupConfig{
-		Target: t, Members: c.operators(), Own: c.cfg.Self.Domain(), Timeout: c.cfg.Timeout, Rand: c.seed(), Scores: c.cfg.Scores,
-		Check: c.check, NoRefresh: true,
-	})
-	if err := c.drive(ctx, l, t.Key, nil); err != nil {
-		return err
-	}
-	if m := l.Map(); m != nil {
-		c.SetMap(m)
-	}
-	_, err = l.Result()
-	return err
+	c.refreshMu.Lock()
+	defer c.refreshMu.Unlock()
+	cfg := c.mapConfig()
+	cfg.Members, cfg.Operators = c.operators(), nil
+	return c.takeMap(ctx, cfg)
 }

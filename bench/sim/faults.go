@@ -17,6 +17,14 @@ type faults struct {
 	most    int           // super-nodes at a time
 }
 
+// A crash and a split, one after the other, are over before the operator takes anybody off the map for them (care.MissLimit
+// rounds), and the next comes only after the operator has seen that: who is off the map counts as lost.
+const (
+	longestSplit = 40 * time.Second
+	longestCrash = 35 * time.Second
+	breather     = 45 * time.Second
+)
+
 // every does something at random times, on average once in mean.
 func (f *faults) every(mean time.Duration, do func()) {
 	s := f.s
@@ -69,7 +77,7 @@ func (f *faults) weather() {
 // split cuts the network in two for less than what gets a super-node out of the map.
 func (f *faults) split() {
 	s := f.s
-	if s.net.apart() {
+	if s.net.apart() || s.now-s.net.whole < breather {
 		return
 	}
 	share := 0.1 + 0.4*s.rand.Float64()
@@ -81,7 +89,7 @@ func (f *faults) split() {
 	})
 	s.Stats.Cuts++
 	s.say("the network falls apart")
-	s.after(s.between(2*time.Second, 100*time.Second), func() {
+	s.after(s.between(2*time.Second, longestSplit), func() {
 		if s.net.apart() {
 			s.net.heal()
 			s.say("the network is whole again")
@@ -93,7 +101,7 @@ func (f *faults) split() {
 func (f *faults) pick() *super {
 	var l []*super
 	for _, n := range f.s.supers[1:] {
-		if n.up {
+		if n.up && f.s.now-n.since >= breather {
 			l = append(l, n)
 		}
 	}
@@ -122,15 +130,15 @@ func (f *faults) down(n *super, longest time.Duration) {
 
 func (f *faults) crash() {
 	if n := f.pick(); n != nil {
-		f.down(n, 90*time.Second)
+		f.down(n, longestCrash)
 	}
 }
 
 // powerCut stops everybody at once.
 func (f *faults) powerCut() {
 	for _, n := range f.s.supers {
-		if n.up && f.s.chance(0.8) {
-			f.down(n, 40*time.Second)
+		if n.up && f.s.now-n.since >= breather && f.s.chance(0.8) {
+			f.down(n, longestCrash)
 		}
 	}
 	for _, a := range f.s.agents {
@@ -153,11 +161,7 @@ func (f *faults) lose() {
 	if n == nil || s.now < f.wounded {
 		return
 	}
-	// What somebody has alone, since the others are away, goes with him.
-	alone := s.net.apart()
-	for _, o := range s.supers {
-		alone = alone || !o.gone && (!o.up || s.now-o.since < settleTime)
-	}
+	alone := f.alone()
 	switch k := s.rand.IntN(4); {
 	case alone && k < 2:
 	case k == 0:
@@ -185,6 +189,20 @@ func (f *faults) lose() {
 	}
 }
 
+// alone reports whether somebody may have what nobody else has, since the others are away or have been, or are yet to serve: it
+// would go with him.
+func (f *faults) alone() bool {
+	s := f.s
+	alone := s.net.apart()
+	for _, o := range s.supers {
+		alone = alone || !o.gone && (!o.up || s.now-o.since < settleTime)
+	}
+	for _, p := range s.op.placed {
+		alone = alone || p.Fill.Valid()
+	}
+	return alone
+}
+
 func (f *faults) honest(n *super) {
 	if n.lie == nil {
 		return
@@ -205,7 +223,7 @@ func (f *faults) join() {
 	}
 	if alive < f.most {
 		f.newSuper()
-	} else if n := f.pick(); n != nil && s.now >= f.wounded {
+	} else if n := f.pick(); n != nil && s.now >= f.wounded && !f.alone() {
 		f.wounded = s.now + 3*interval
 		s.say("%s leaves", n)
 		s.op.leave(n.host)

@@ -272,6 +272,16 @@ func (r *reader) follow() {
 	r.refresh(narrowly, func() {})
 }
 
+// followTo asks those who answer by the map held, and the operator where they know none of that epoch.
+func (r *reader) followTo(epoch uint64) {
+	r.refreshed = -time.Hour
+	r.refresh(narrowly, func() {
+		if ops := r.operators(); r.epoch() < epoch && len(ops) > 0 {
+			r.refreshFrom(ops[0].Peer, epoch, func() {})
+		}
+	})
+}
+
 // mapWait is until when to ask again.
 func (r *reader) mapWait() time.Duration {
 	if r.pmap == nil {

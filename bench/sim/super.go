@@ -37,6 +37,7 @@ const (
 	replicaTimeout  = 3 * time.Second
 	repairedSetting = "dht.repaired"
 	mapEvery        = 4 * time.Minute
+	mapServing      = time.Minute
 	mapAlone        = 10 * time.Second // while no super-node is known
 	submitEvery     = 10 * time.Second
 )
@@ -64,7 +65,7 @@ func (n *super) start() {
 	n.server, err = dht.NewServer(dht.Config{
 		Self: n.ident.id, Store: n.disk, Trust: n.s.world.trust(), RootKey: n.s.world.root.Signing.Public(), Operator: n.operator(),
 		OnMap:      func(m *partition.Map) { n.reader.setMap(m); n.soon() },
-		OnTransfer: func(uint64) { n.timer(0, n.reader.follow) },
+		OnTransfer: func(epoch uint64) { n.timer(0, func() { n.reader.followTo(epoch) }) },
 	}, n.clock())
 	if err != nil {
 		panic(err)
@@ -123,7 +124,7 @@ func (n *super) apply(m *partition.Map) {
 
 func (n *super) mapLoop() {
 	n.reader.follow()
-	n.timer(n.reader.mapWait(), n.mapLoop)
+	n.timer(min(n.reader.mapWait(), n.s.between(mapServing, mapServing*5/4)), n.mapLoop) // it may not be a member any more
 }
 
 func (n *super) collectLoop() {
