@@ -53,11 +53,6 @@ type cell struct {
 // goal are those of in that are to serve the whole cell.
 func (c *cell) goal() []*node { return c.pick(func(m *node) bool { return m.target() == c.Range }) }
 
-// settled are those that serve the whole cell, and nothing is to change about that.
-func (c *cell) settled() []*node {
-	return c.pick(func(m *node) bool { return m.rng == c.Range && !m.fill.Valid() })
-}
-
 func (c *cell) pick(ok func(*node) bool) []*node {
 	if !slices.ContainsFunc(c.in, func(m *node) bool { return !ok(m) }) {
 		return c.in[:len(c.in):len(c.in)]

@@ -22,7 +22,6 @@ type super struct {
 	lie      lie // nil while honest
 
 	current *partition.Map
-	looking bool
 	turnAt  time.Duration
 	gone    bool          // dead for good
 	since   time.Duration // when it came back from the last fault

@@ -25,7 +25,7 @@ type peer func(r *rand.Rand, now time.Time, t *Task) Verdict
 func lossy(loss float64, p peer) peer {
 	return func(r *rand.Rand, now time.Time, t *Task) Verdict {
 		for range 3 {
-			if r.Float64() >= loss && r.Float64() >= loss {
+			if there, back := r.Float64(), r.Float64(); there >= loss && back >= loss {
 				return p(r, now, t)
 			}
 		}
