@@ -110,7 +110,7 @@ func newOperatorDomainCmd() *cobra.Command {
 	return group("domain", "Domains: one for each customer organisation", add, list,
 		change("ban", "Refuse all nodes of a domain", map[string]any{"banned": true}),
 		change("unban", "Let a banned domain in again", map[string]any{"banned": false}),
-		change("own", "Mark a domain as the operator's own (super-node policy own)", map[string]any{"own": true}),
+		change("own", "Mark a domain as the operator's own: its super-nodes are under no customer's limit, and meet the policy own", map[string]any{"own": true}),
 		change("disown", "Take that mark away", map[string]any{"own": false}))
 }
 

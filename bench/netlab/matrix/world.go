@@ -136,6 +136,9 @@ func (w *World) startServers(ctx context.Context, program, dir string) error {
 			return err
 		}
 	}
+	if err := w.operator.Own(ctx, hosters); err != nil {
+		return err
+	}
 	for i := range superNodes {
 		h, err := w.lab.Public(fmt.Sprintf("super-%d", i+1), prefix4(byte(21+i), 0, 2), prefix6(1, byte(21+i), 2))
 		if err != nil {

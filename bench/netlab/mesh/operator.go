@@ -54,6 +54,12 @@ func (o *Operator) AddDomain(ctx context.Context, name string) error {
 	return err
 }
 
+// Own marks a domain as the operator's own: no limit of a customer's keeps its super-nodes off the map.
+func (o *Operator) Own(ctx context.Context, name string) error {
+	_, err := o.Do(ctx, "operator", "domain", "own", name)
+	return err
+}
+
 // Token is a join token for one node.
 func (o *Operator) Token(ctx context.Context, domain string, groups ...string) (string, error) {
 	args := []string{"operator", "token", "create", "--domain", domain}
