@@ -26,7 +26,7 @@
 // together with a neighbour where all that is not enough. Nobody stops serving what too few others would serve without it.
 //
 // No two members of a cell share a customer domain, an IPv4 /16 or an IPv6 /32: a third of R is one. Domains of the operator's
-// own are neutral and count in their networks alone; private and loopback addresses are no network. Where every customer has a
+// own are neutral and count nowhere; private and loopback addresses are no network. Where every customer has a
 // member already, second ones fill a cell until it has 2R, and first serve when the split parts them from the first ones. A
 // mesh of one or two customers therefore stays one range with the operator in it, which serves with as many others as make R
 // in all; let a domain be the operator's own where that is not wanted. On the whole map a customer has at most a third of all

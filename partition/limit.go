@@ -19,9 +19,10 @@ const (
 
 // groupsOf are the groups that c counts in. Private and loopback addresses say nothing about where it is.
 func groupsOf(c Candidate) (gs []group) {
-	if !c.Own && c.ID.Domain() != protocol.OperatorDomain {
-		gs = append(gs, groupDomain|group(c.ID.Domain()))
+	if c.Own || c.ID.Domain() == protocol.OperatorDomain {
+		return nil // neutral: limits are for those whom the operator does not know, and his own may share a hoster's prefix
 	}
+	gs = append(gs, groupDomain|group(c.ID.Domain()))
 	for _, ap := range c.Addresses {
 		a := ap.Addr().Unmap()
 		if !a.IsGlobalUnicast() || a.IsPrivate() {
