@@ -47,7 +47,7 @@ func TestGrowAndShrink(t *testing.T) {
 	p := g.partitions()
 	most = max(most, len(p.Ranges))
 	t.Logf("grown to %d super-nodes in %d ranges at epoch %d", len(g.supers), len(p.Ranges), p.Epoch)
-	if want := *growTo / 6 * 2; len(p.Ranges) < want {
+	if want := *growTo/6 + 1; len(p.Ranges) < want {
 		t.Errorf("%d ranges, want %d", len(p.Ranges), want)
 	}
 	for _, r := range p.Ranges {
