@@ -170,6 +170,7 @@ func TestRefused(t *testing.T) {
 	if err := <-got; err != nil {
 		t.Error(err)
 	}
+	waitFor(t, r, "joined", 4) // each end is counted after it has been told
 	s := r.Stats()
 	for k, n := range map[string]uint64{"join not verified": 1, "the two ends do not fit": 3, "token spent": 3,
 		"the other end did not come": 1, "joined": 4} {
