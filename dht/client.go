@@ -51,10 +51,9 @@ type Client struct {
 	closed  bool
 	running sync.WaitGroup
 
-	asked     atomic.Uint64 // questions for the map so far
-	refreshMu sync.Mutex    // one question for the map at a time
-	answered  uint64        // the last of them that was answered
-	refreshed time.Time     // and when
+	asked   atomic.Uint64 // questions for the map so far
+	refresh gate          // one question for the map at a time
+	last    outcome       // of the last one that was heard out; behind refresh
 }
 
 // NewClient knows no map until SetMap or RefreshMap.
@@ -75,7 +74,7 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	c := &Client{cfg: cfg, certs: newCertificates(), marks: newMarks(), handOns: newHandOns(), rand: rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))}
+	c := &Client{cfg: cfg, certs: newCertificates(), marks: newMarks(), handOns: newHandOns(), refresh: newGate(), rand: rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }

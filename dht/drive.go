@@ -21,6 +21,15 @@ const lateFactor = 4
 // drive runs a machine to its end: one goroutine for each question, all of which it waits for. prepare sees an answer before
 // the machine does.
 func (c *Client) drive(ctx context.Context, m machine, k protocol.ID, prepare func(context.Context, protocol.Peer, *protocol.Verified)) error {
+	left := func() error {
+		if c.ctx.Err() != nil {
+			return ErrClosed
+		}
+		return ctx.Err()
+	}
+	if ctx.Err() != nil {
+		return left() // no question goes out for somebody who has left
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -54,10 +63,7 @@ func (c *Client) drive(ctx context.Context, m machine, k protocol.ID, prepare fu
 		case <-timer.C:
 			e = Event{Kind: EventTick}
 		case <-ctx.Done():
-			if c.ctx.Err() != nil {
-				return ErrClosed
-			}
-			return ctx.Err()
+			return left()
 		}
 		perform(m.Step(c.cfg.Now(), e))
 	}
@@ -69,7 +75,7 @@ func (c *Client) mapEvent(ctx context.Context, a Action, k protocol.ID) Event {
 	ctx, done := context.WithTimeout(ctx, lateFactor*c.cfg.Timeout)
 	defer done()
 	if a.Peer.ID.IsZero() {
-		_, _ = c.refresh(ctx)
+		_ = c.refreshTogether(ctx)
 	} else {
 		_ = c.refreshFrom(ctx, a.Peer, a.Epoch)
 	}

@@ -8,6 +8,34 @@ import (
 	"culvert/protocol"
 )
 
+// outcome is how a question for the map ended.
+type outcome struct {
+	number uint64 // of the question
+	at     time.Time
+	err    error
+}
+
+// gate lets one in at a time, and lets whoever waits give up: behind a question that nobody answers there may wait thousands.
+type gate chan struct{}
+
+func newGate() gate { return make(gate, 1) }
+
+func (g gate) enter(ctx context.Context) error {
+	select {
+	case g <- struct{}{}:
+		return ctx.Err()
+	default:
+	}
+	select {
+	case g <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g gate) leave() { <-g }
+
 // RefreshMap asks for a newer map, and for the operator chain where the map cannot be proved with the one held. Callers who
 // wait at the same time share one answer, but nobody is given that of a question older than his own: he may ask because he
 // has just heard of a newer map.
@@ -18,12 +46,14 @@ func (c *Client) RefreshMap(ctx context.Context) (*partition.Map, error) {
 	}
 	defer leave()
 	before := c.asked.Load()
-	c.refreshMu.Lock()
-	defer c.refreshMu.Unlock()
-	if c.answered > before {
-		return c.Map(), nil
+	if err := c.refresh.enter(ctx); err != nil {
+		return nil, err
 	}
-	return c.refreshLocked(ctx, readQuorum)
+	defer c.refresh.leave()
+	if c.last.number > before {
+		return c.Map(), c.last.err
+	}
+	return c.refreshInside(ctx, readQuorum)
 }
 
 const (
@@ -32,18 +62,23 @@ const (
 	widely = 4
 )
 
-// refresh is for lookups and stores that nobody answers: those that fail together share what was learned a moment ago.
-func (c *Client) refresh(ctx context.Context) (*partition.Map, error) {
-	c.refreshMu.Lock()
-	defer c.refreshMu.Unlock()
-	if now := c.cfg.Now(); now.Sub(c.refreshed) < refreshShared && now.Sub(c.refreshed) >= 0 && c.Map() != nil {
-		return c.Map(), nil
+// refreshTogether is for lookups and stores that nobody answers: those that fail together share what was learned a moment ago,
+// also that there was nobody to learn from. Else each would ask again, and a machine with much to ask would do nothing else.
+func (c *Client) refreshTogether(ctx context.Context) error {
+	if err := c.refresh.enter(ctx); err != nil {
+		return err
 	}
-	return c.refreshLocked(ctx, widely)
+	defer c.refresh.leave()
+	if now := c.cfg.Now(); now.Sub(c.last.at) < refreshShared && now.Sub(c.last.at) >= 0 && c.Map() != nil {
+		return c.last.err
+	}
+	_, err := c.refreshInside(ctx, widely)
+	return err
 }
 
-func (c *Client) refreshLocked(ctx context.Context, quorum int) (*partition.Map, error) {
-	number := c.asked.Add(1)
+// refreshInside is for whoever is inside the gate.
+func (c *Client) refreshInside(ctx context.Context, quorum int) (*partition.Map, error) {
+	number, began := c.asked.Add(1), c.cfg.Now()
 	err := c.refreshOnce(ctx, quorum)
 	if err != nil {
 		cfg := c.lookupConfig(Target{Kind: FindOperators})
@@ -52,10 +87,13 @@ func (c *Client) refreshLocked(ctx context.Context, quorum int) (*partition.Map,
 			err = c.refreshOnce(ctx, quorum)
 		}
 	}
+	// That one caller soon gave up says nothing to the others.
+	if now := c.cfg.Now(); err == nil || ctx.Err() == nil || now.Sub(began) >= c.cfg.Timeout {
+		c.last = outcome{number: number, at: now, err: err}
+	}
 	if err != nil {
 		return nil, err
 	}
-	c.answered, c.refreshed = number, c.cfg.Now()
 	return c.Map(), nil
 }
 
@@ -67,8 +105,10 @@ func (c *Client) refreshOnce(ctx context.Context, quorum int) error {
 
 // refreshFrom has one member show the map of the epoch that it has named.
 func (c *Client) refreshFrom(ctx context.Context, p protocol.Peer, epoch uint64) error {
-	c.refreshMu.Lock()
-	defer c.refreshMu.Unlock()
+	if err := c.refresh.enter(ctx); err != nil {
+		return err
+	}
+	defer c.refresh.leave()
 	if epochOf(c.Map()) >= epoch {
 		return nil
 	}

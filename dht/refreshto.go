@@ -14,8 +14,10 @@ func (c *Client) RefreshMapTo(ctx context.Context, epoch uint64) error {
 		return err
 	}
 	defer leave()
-	c.refreshMu.Lock()
-	defer c.refreshMu.Unlock()
+	if err := c.refresh.enter(ctx); err != nil {
+		return err
+	}
+	defer c.refresh.leave()
 	cfg := c.mapConfig()
 	cfg.Members, cfg.Operators = c.operators(), nil
 	return c.takeMap(ctx, cfg)

@@ -26,6 +26,7 @@ var (
 
 const (
 	growWriters = 10 // of each domain
+	growShown   = 20 // failures that are told one by one; all are counted
 	shrinkTo    = 2
 )
 
@@ -162,8 +163,9 @@ func (g *growth) store(ctx context.Context, a *announcer) {
 	case errors.Is(err, dht.ErrUnreachable) || errors.Is(err, dht.ErrProvisional):
 		g.unsure.Add(1) // nothing was promised; on a machine with too much to do all may be late
 	case err != nil:
-		g.failed.Add(1)
-		g.t.Errorf("store %d of %s: %v", seq, a.id.Short(), err)
+		if g.failed.Add(1) <= growShown {
+			g.t.Errorf("store %d of %s: %v", seq, a.id.Short(), err)
+		}
 	default:
 		a.acked.Store(seq)
 		a.at.Store(time.Now().UnixMilli())
@@ -182,8 +184,9 @@ func (g *growth) lookup(ctx context.Context) {
 	case ctx.Err() != nil:
 		return
 	case err != nil:
-		g.failed.Add(1)
-		g.t.Errorf("lookup of %s: %v", of.id.Short(), err)
+		if g.failed.Add(1) <= growShown {
+			g.t.Errorf("lookup of %s: %v", of.id.Short(), err)
+		}
 	case rs[0].Sequence < want: // in a range of more than R it may take a repair interval
 		g.stale.Add(1)
 	}

@@ -1,0 +1,78 @@
+package dht_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"culvert/dht"
+)
+
+// Hundreds of lookups that nobody answers end in time and ask for the map together, not one after the other: whoever has
+// given up leaves the queue, and what one has found out is true for all.
+func TestFailingLookupsShareTheQuestionForTheMap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		f.began = time.Now()
+		ms := f.mesh(3, dht.Config{})
+		a := f.world.Node(7, "a")
+		c := f.client(a, ms[0].server.Map())
+		defer c.Close()
+		for _, m := range ms {
+			m.down = true
+		}
+		const lookups = 500
+		var wg sync.WaitGroup
+		for i := range lookups {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 10 * time.Millisecond)
+				began := time.Now()
+				_, err := c.Lookup(t.Context(), dht.Target{Kind: dht.FindNodeInfo, Key: a.ID})
+				if !errors.Is(err, dht.ErrUnreachable) {
+					t.Errorf("lookup %d: %v", i, err)
+				}
+				if took := time.Since(began); took > 10*dht.DefaultTimeout {
+					t.Errorf("lookup %d took %v", i, took)
+				}
+			})
+		}
+		wg.Wait()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		calls := 0
+		for _, n := range f.calls {
+			calls += n
+		}
+		if calls < 3*lookups || calls > 4*lookups {
+			t.Errorf("%d questions for %d lookups of 3 members", calls, lookups)
+		}
+	})
+}
+
+// Who waits for another's question for the map may give up.
+func TestWaitingForTheMapEndsWithItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		f.began = time.Now()
+		ms := f.mesh(2, dht.Config{})
+		c := f.client(f.world.Node(7, "a"), ms[0].server.Map())
+		defer c.Close()
+		ms[0].down, ms[1].down = true, true
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = c.RefreshMap(t.Context()) })
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
+		wg.Go(func() {
+			if _, err := c.RefreshMap(ctx); !errors.Is(err, context.Canceled) || time.Since(began) != 0 {
+				t.Errorf("%v after %v", err, time.Since(began))
+			}
+		})
+		synctest.Wait()
+		cancel()
+		wg.Wait()
+	})
+}
