@@ -57,7 +57,7 @@ func (c *caller) Call(ctx context.Context, to protocol.Peer, p protocol.Payload)
 		timeout = time.Until(d)
 	}
 	ch := make(chan answer, 1)
-	id, err := c.n.startCall(c.local, to, p.Command(), payload, timeout, ch)
+	id, err := c.n.startCall(ctx, c.local, to, p.Command(), payload, timeout, ch)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (c *caller) Call(ctx context.Context, to protocol.Peer, p protocol.Payload)
 	}
 }
 
-func (n *Node) startCall(local protocol.ID, to protocol.Peer, cmd protocol.Command, payload []byte, timeout time.Duration, ch chan<- answer) (endpoint.CallID, error) {
+func (n *Node) startCall(ctx context.Context, local protocol.ID, to protocol.Peer, cmd protocol.Command, payload []byte, timeout time.Duration, ch chan<- answer) (endpoint.CallID, error) {
 	var out writer
 	to = n.reach(to)
 	if !n.carries(to) {
@@ -81,6 +81,10 @@ func (n *Node) startCall(local protocol.ID, to protocol.Peer, cmd protocol.Comma
 	}
 	// The lock is held over the call, so that its end cannot come before anybody waits for it.
 	n.calls.mu.Lock()
+	if err := ctx.Err(); err != nil {
+		n.calls.mu.Unlock() // waited too long for the lock: a question for nobody would only make others wait longer
+		return 0, fmt.Errorf("%w: %w", endpoint.ErrTimeout, err)
+	}
 	id, err := n.ep.Call(n.now(), local, to, cmd, payload, timeout, &out.Outbox)
 	if err == nil {
 		n.calls.waiting[id] = ch

@@ -1,6 +1,9 @@
 package node
 
 import (
+	"context"
+	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -43,6 +46,24 @@ func TestForwardingForOneself(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("the answer was lost")
+	}
+}
+
+// A question whose asker has left is not asked: behind a lock that many want, it would only make the others wait longer.
+func TestNobodyIsAskedForOneWhoLeft(t *testing.T) {
+	dir := t.TempDir()
+	keepMembership(t, dir)
+	n := bareNode(t, dir, func() time.Time { return storetest.Start })
+	m := n.members()[0]
+	super := storetest.NewWorld(t).Node(100, "super").Cert
+	to := protocol.Peer{ID: super.ID, Signing: super.Signing, Sealing: super.Sealing, Addr: netip.MustParseAddrPort("127.0.0.1:9")}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := (&caller{n, m.id()}).Call(ctx, to, protocol.Ping{}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if n.ep.Calling() {
+		t.Error("asked all the same")
 	}
 }
 

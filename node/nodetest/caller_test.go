@@ -72,6 +72,10 @@ func (o one) Call(ctx context.Context, to protocol.Peer, p protocol.Payload) (*p
 	ch := make(chan reply, 1)
 	var out endpoint.Outbox
 	c.mu.Lock()
+	if err := ctx.Err(); err != nil {
+		c.mu.Unlock()
+		return nil, err
+	}
 	id, err := c.ep.Call(time.Now(), o.id, to, p.Command(), payload, timeout, &out)
 	if err == nil {
 		c.waiting[id] = ch

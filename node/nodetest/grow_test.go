@@ -71,7 +71,6 @@ func TestGrowAndShrink(t *testing.T) {
 type growth struct {
 	t       *testing.T
 	m       *mesh
-	crowd   *crowd
 	domains []string
 	supers  []*process
 	ids     map[*process]protocol.ID
@@ -98,13 +97,13 @@ func newGrowth(t *testing.T) *growth {
 		g.domains = append(g.domains, fmt.Sprint("customer-", i))
 	}
 	g.m = newCustomers(t, g.domains...)
-	g.crowd = newCrowd(t)
 	for _, d := range g.domains {
+		crowd := newCrowd(t) // each customer's own: one lock for all would be the bottleneck of the load
 		token := g.m.token(d, growWriters)
 		for range growWriters {
 			a := &announcer{probe: g.m.probeBy(token, true)}
 			a.client = dht.NewClient(dht.ClientConfig{
-				Caller: g.crowd.as(t, a.probe), Self: a.id, Trust: a.trust, RootKey: g.m.op.RootKey(), Seed: [2]uint64{rand.Uint64(), rand.Uint64()},
+				Caller: crowd.as(t, a.probe), Self: a.id, Trust: a.trust, RootKey: g.m.op.RootKey(), Seed: [2]uint64{rand.Uint64(), rand.Uint64()},
 			})
 			t.Cleanup(func() { a.client.Close() })
 			g.writers = append(g.writers, a)
