@@ -106,7 +106,7 @@ func (b backend) Devices(ctx context.Context, q localapi.DeviceQuery) ([]localap
 		}
 		reach := m.tunnelNodesOf(ctx, devices)
 		for i, d := range devices {
-			out := deviceOf(d, domain, here)
+			out := deviceOf(d, domain, here, m.id())
 			out.TunnelNodes = reach[i]
 			l = append(l, out)
 		}
@@ -117,7 +117,7 @@ func (b backend) Devices(ctx context.Context, q localapi.DeviceQuery) ([]localap
 	return l, nil
 }
 
-func deviceOf(d tunnel.Device, domain string, here []protocol.Hash) localapi.Device {
+func deviceOf(d tunnel.Device, domain string, here []protocol.Hash, self protocol.ID) localapi.Device {
 	v := d.Value
 	out := localapi.Device{
 		ID: d.ID.String(), Name: v.Name, Domain: domain, Ports: []string{}, Locations: []string{}, Groups: append([]string{}, v.Allow...),
@@ -129,7 +129,7 @@ func deviceOf(d tunnel.Device, domain string, here []protocol.Hash) localapi.Dev
 		out.Address = v.Address.String()
 	}
 	if !v.Node.IsZero() {
-		out.Node = v.Node.String()
+		out.Node, out.Here = v.Node.String(), v.Node == self
 	}
 	if len(v.TLSPin) > 0 {
 		out.TLSKey = fmt.Sprintf("%x", v.TLSPin)

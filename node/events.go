@@ -108,7 +108,7 @@ func deviceChanges(before, after []tunnel.Device) []deviceChange {
 func (m *membership) publishDevices(before, after []tunnel.Device) {
 	domain, _ := m.names()
 	for _, c := range deviceChanges(before, after) {
-		out := deviceOf(c.device, domain, nil)
+		out := deviceOf(c.device, domain, nil, m.id())
 		m.node.events.Publish(localapi.Event{
 			Type: c.kind, Time: m.node.now(), Domain: domain, Device: out.Name, DeviceID: out.ID, Locations: out.Locations,
 		})

@@ -9,6 +9,7 @@ import (
 
 	"culvert/dht/storetest"
 	"culvert/protocol"
+	"culvert/tunnel"
 )
 
 // Whoever asks for a tunnel may itself be the super-node that the tunnel-node keeps in contact with: the request leaves from
@@ -81,5 +82,23 @@ func TestOnlyTheAskedMayAnswer(t *testing.T) {
 	}
 	if remove(); a.answer(forwardedAnswer{from: target, hash: h}) {
 		t.Error("answered twice")
+	}
+}
+
+// What runs on this agent's own computer is here, though its record names no location.
+func TestADeviceOfThisNodeIsHere(t *testing.T) {
+	self, other, place := testID(7, 1), testID(7, 2), protocol.Hash{9}
+	for _, c := range []struct {
+		value protocol.EndDeviceValue
+		here  bool
+	}{
+		{protocol.EndDeviceValue{Node: self}, true},
+		{protocol.EndDeviceValue{Node: other}, false},
+		{protocol.EndDeviceValue{Locations: []protocol.Hash{place}}, true},
+		{protocol.EndDeviceValue{Locations: []protocol.Hash{{8}}}, false},
+	} {
+		if got := deviceOf(tunnel.Device{Value: c.value}, "acme", []protocol.Hash{place}, self).Here; got != c.here {
+			t.Errorf("%+v: here is %v", c.value, got)
+		}
 	}
 }

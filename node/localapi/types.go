@@ -84,7 +84,7 @@ type Device struct {
 	Locations   []string `json:"locations"`
 	Groups      []string `json:"groups"`            // who may open it, empty for every node of the domain
 	TLSKey      string   `json:"tls_key,omitempty"` // pinned SHA-256, 64 hex digits
-	Here        bool     `json:"here"`              // at a location of this machine
+	Here        bool     `json:"here"`              // at a location of this machine, or on it
 	TunnelNodes int      `json:"tunnel_nodes"`      // announced at its locations
 }
 

@@ -95,7 +95,7 @@ type Device struct {
 	// Groups Groups whose nodes may open it, empty for every node of the domain.
 	Groups []string `json:"groups"`
 
-	// Here It is at a location of this machine.
+	// Here It is at a location of this machine, or on it.
 	Here bool `json:"here"`
 
 	// ID 72 hex digits.
