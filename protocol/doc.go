@@ -53,6 +53,17 @@
 //	20         AES-256-GCM ciphertext ‖ tag 16, associated data = bytes 0 to 20, of
 //	           command 1 ‖ flags 1 (1 reply) ‖ message ID 8 ‖ MessagePack text up to the end
 //
+// # Bundle (first byte 10): n bytes, 60 ≤ n ≤ 1,200: several messages of one session that leave at one time
+//
+//	 0      1  type       10
+//	 1     19             as in a sealed message, of the same counters
+//	20         AES-256-GCM ciphertext ‖ tag 16, associated data = bytes 0 to 20, of two messages or more, each
+//	           length 2 ‖ as many bytes, 10 at least, as a sealed message has them in its ciphertext
+//
+// The last message ends where the ciphertext does, or the whole bundle is dropped; so is one of a single message, which has the
+// other form. Each message in a bundle stands for itself: one that is refused is counted and costs the others nothing. A bundle
+// holds what is ready at one time to one peer at one address. Nothing waits for another message so as to fill one.
+//
 // A receiver takes each counter once and none that is 2,048 or more behind the highest; its window moves only after the tag
 // was right. OpenSession, SessionOpened, SubmitSuperNode, TunnelRequest, RelayJoin and TransferPartition are never accepted
 // in a session: what changes state carries a signature.

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -109,32 +108,41 @@ type SessionParams struct {
 
 // NewSession agrees on the keys. A peer's ephemeral key of low order is an error.
 func NewSession(p SessionParams, own *key.Sealing, peer key.Public) (*Session, error) {
+	s := new(Session)
+	if err := s.Agree(p, own, peer); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Agree makes an empty session what NewSession makes.
+func (s *Session) Agree(p SessionParams, own *key.Sealing, peer key.Public) error {
 	shared, err := own.Agree(peer)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	salt := sha256.Sum256(append(append(make([]byte, 0, 64), p.Opening[:]...), p.Opened[:]...))
 	prk, err := hkdf.Extract(sha256.New, shared, salt[:])
 	if err != nil {
-		return nil, fmt.Errorf("protocol: derive session keys: %w", err)
+		return fmt.Errorf("protocol: derive session keys: %w", err)
 	}
-	s := &Session{Local: p.Local, Peer: p.Peer, Index: p.Index, Remote: p.Remote}
+	s.Local, s.Peer, s.Index, s.Remote = p.Local, p.Peer, p.Index, p.Remote
 	there, back := "culvert 1 session i2r", "culvert 1 session r2i"
 	if !p.Initiator {
 		there, back = back, there
 	}
 	if s.send, err = sessionAEAD(prk, there); err != nil {
-		return nil, err
+		return err
 	}
 	if s.recv, err = sessionAEAD(prk, back); err != nil {
-		return nil, err
+		return err
 	}
 	e, err := hkdf.Expand(sha256.New, prk, "culvert 1 session exporter", 32)
 	if err != nil {
-		return nil, fmt.Errorf("protocol: derive session keys: %w", err)
+		return fmt.Errorf("protocol: derive session keys: %w", err)
 	}
 	s.exporter = [32]byte(e)
-	return s, nil
+	return nil
 }
 
 func sessionAEAD(prk []byte, label string) (cipher.AEAD, error) {
@@ -165,84 +173,19 @@ func (s *Session) GoString() string { return s.String() }
 // Sent is how many messages this end has sent.
 func (s *Session) Sent() uint64 { return s.sent.Load() }
 
-// AppendSealed appends a message of the session to dst. It allocates only to grow dst.
+// AppendSealed appends one message of the session to dst. It allocates only to grow dst.
 func (s *Session) AppendSealed(dst []byte, c Command, reply bool, id uint64, payload []byte) ([]byte, error) {
 	if len(payload) > MaxSessionPayload {
 		return dst, fmt.Errorf("%w: %s with %d bytes of payload", ErrOversized, c, len(payload))
 	}
-	counter := s.sent.Add(1)
-	if counter > maxPackets {
-		s.sent.Store(maxPackets)
-		return dst, ErrExhausted
+	counter, err := s.next()
+	if err != nil {
+		return dst, err
 	}
 	start := len(dst)
-	dst = append(dst, TypeSealed, wireVersion, 0, 0)
-	dst = binary.BigEndian.AppendUint64(dst, s.Remote)
-	dst = binary.BigEndian.AppendUint64(dst, counter)
-	flags := byte(0)
-	if reply {
-		flags = flagReply
-	}
-	dst = append(dst, byte(c), flags)
-	dst = binary.BigEndian.AppendUint64(dst, id)
-	dst = append(dst, payload...)
-	end := len(dst)
-	// The nonce stands behind the tag's place: there it needs no memory of its own.
-	var room [tagSize + 12]byte
-	dst = append(dst, room[:]...)
-	nonce := dst[end+tagSize:]
-	copy(nonce[4:], dst[start+12:start+sealedHead])
-	s.send.Seal(dst[start+sealedHead:start+sealedHead], nonce, dst[start+sealedHead:end], dst[start:start+sealedHead])
-	return dst[:end+tagSize], nil
-}
-
-// ParseSealed checks the shape of a sealed message and tells which session it claims.
-func ParseSealed(b []byte) (index, counter uint64, err error) {
-	switch {
-	case len(b) > MaxDatagram:
-		return 0, 0, ErrOversized
-	case len(b) < MinSealed || b[0] != TypeSealed:
-		return 0, 0, malformed("length or type")
-	case b[1] != wireVersion:
-		return 0, 0, ErrVersion
-	case b[2] != 0 || b[3] != 0:
-		return 0, 0, malformed("reserved bytes")
-	}
-	return binary.BigEndian.Uint64(b[4:]), binary.BigEndian.Uint64(b[12:]), nil
-}
-
-// Open opens a sealed message in place: b is overwritten and v.Payload aliases it. The window moves only after the tag was
-// right. An error is ErrWindow, ErrOpen or one of ParseSealed's. It allocates nothing.
-func (s *Session) Open(v *Verified, b []byte, from netip.AddrPort) error {
-	index, counter, err := ParseSealed(b)
-	if err != nil {
-		return err
-	}
-	if index != s.Index {
-		return ErrOpen
-	}
-	if counter > maxPackets || !s.fits(counter) {
-		return ErrWindow
-	}
-	nonce := v.nonce[:]
-	clear(nonce[:4])
-	binary.BigEndian.PutUint64(nonce[4:], counter)
-	p, err := s.recv.Open(b[sealedHead:sealedHead], nonce, b[sealedHead:], b[:sealedHead])
-	if err != nil {
-		return ErrOpen
-	}
-	if !s.take(counter) {
-		return ErrWindow // another goroutine opened the same packet meanwhile
-	}
-	c := Command(p[0])
-	if c == 0 || c >= CmdEnd || p[1]&^flagReply != 0 {
-		return malformed("command or flags")
-	}
-	v.Receiver, v.Sender, v.Command, v.Reply = s.Local, s.Peer.ID, c, p[1] == flagReply
-	v.MessageID = binary.BigEndian.Uint64(p[2:])
-	v.Payload, v.From, v.Session, v.Raw, v.Node = p[sealedInner:], from, s.Index, nil, s.Peer
-	v.ReplyLimit = MaxSessionPayload
-	return nil
+	dst = appendSealedHead(dst, TypeSealed, s.Remote, counter)
+	dst = append(appendInner(dst, c, reply, id), payload...)
+	return s.seal(dst, start), nil
 }
 
 func (s *Session) fits(c uint64) bool {

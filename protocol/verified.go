@@ -29,13 +29,15 @@ type Verified struct {
 	// sender's address is not validated.
 	ReplyLimit int
 
-	nonce [12]byte // room for Session.Open, which must not allocate
+	nonce   [12]byte // room for Session.Open, which must not allocate
+	rest    []byte   // what Next has not come to, in the memory of the datagram
+	bundled bool     // rest is a bundle's
 }
 
 // Clone copies v with all that it aliases, for a handler that runs after the receive buffer was reused.
 func (v *Verified) Clone() *Verified {
 	c := *v
-	c.Payload, c.Raw = bytes.Clone(v.Payload), bytes.Clone(v.Raw)
+	c.Payload, c.Raw, c.rest = bytes.Clone(v.Payload), bytes.Clone(v.Raw), nil
 	return &c
 }
 

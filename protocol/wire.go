@@ -16,6 +16,7 @@ const (
 	TypeHint   byte = 7
 	TypePunch  byte = 8 // see punch.go
 	TypeProbe  byte = 9 // see reach.go
+	TypeBundle byte = 10
 )
 
 const (
@@ -33,6 +34,7 @@ const (
 
 	sealedHead  = 20
 	sealedInner = 10
+	bundleEach  = 2 // length of a message in a bundle
 	tagSize     = 16
 
 	// HintSize is the length of a hint: shorter than any sealed message.
@@ -40,9 +42,10 @@ const (
 	// CookieSize is the length of a cookie message: shorter than any signed message.
 	CookieSize = 12 + 24 + 16 + 16
 
-	// MinSigned and MinSealed are the shortest signed and sealed messages.
+	// MinSigned and MinSealed are the shortest signed and sealed messages, MinBundle the shortest bundle: of two.
 	MinSigned = signedHead + payloadHead + signedTail
 	MinSealed = sealedHead + sealedInner + tagSize
+	MinBundle = sealedHead + 2*(bundleEach+sealedInner) + tagSize
 
 	// MaxSignedPayload fits one signed, sealed-to-the-receiver message; MaxReadablePayload one whose payload is readable;
 	// MaxSessionPayload one message of a session.
