@@ -264,9 +264,12 @@ func (o *OperatorMesh) awaitPong(ctx context.Context, ep *endpoint.Endpoint, con
 			return false
 		}
 		for _, m := range ms[:k] {
-			ep.Receive(o.n.now(), m.Addr, m.Buf[:m.N], &ev, &out.Outbox)
-			if ev.Kind == endpoint.EventCallDone {
-				return true
+			now := o.n.now()
+			ep.Receive(now, m.Addr, m.Buf[:m.N], &ev, &out.Outbox)
+			for ok := true; ok; ok = ep.More(now, &ev, &out.Outbox) {
+				if ev.Kind == endpoint.EventCallDone {
+					return true
+				}
 			}
 		}
 		out.flush(conn)

@@ -31,6 +31,7 @@ func (n *Node) readLoop(ctx context.Context) {
 		ev  endpoint.Event
 		out writer
 	)
+	ev.Verified.Scratch = new(protocol.Scratch)
 	for {
 		k, err := n.conn.ReadBatch(ms)
 		if err != nil {
@@ -61,8 +62,8 @@ func (n *Node) readLoop(ctx context.Context) {
 				continue
 			}
 			n.ep.Receive(now, m.Addr, m.Buf[:m.N], &ev, &out.Outbox)
-			n.event(now, &ev, &out.Outbox)
-			if len(out.Packets) >= writeBatch {
+			n.received(now, &ev, &out.Outbox)
+			if out.Len() >= writeBatch {
 				out.flush(n.mux)
 			}
 		}
@@ -71,7 +72,14 @@ func (n *Node) readLoop(ctx context.Context) {
 	}
 }
 
-// event hands on what came of a datagram or a tick.
+// received hands on what came of a datagram, message by message.
+func (n *Node) received(now time.Time, ev *endpoint.Event, out *endpoint.Outbox) {
+	for ok := true; ok; ok = n.ep.More(now, ev, out) {
+		n.event(now, ev, out)
+	}
+}
+
+// event hands on what came of a message or a tick.
 func (n *Node) event(now time.Time, ev *endpoint.Event, out *endpoint.Outbox) {
 	switch ev.Kind {
 	case endpoint.EventRequest:
@@ -135,11 +143,11 @@ type writer struct {
 }
 
 func (w *writer) flush(c carrier.Conn) {
-	if len(w.Packets) == 0 {
+	if w.Len() == 0 {
 		return
 	}
 	w.ms = w.ms[:0]
-	for _, p := range w.Packets {
+	for _, p := range w.Packets() {
 		w.ms = append(w.ms, carrier.Message{Addr: p.Addr, Buf: p.Data, N: len(p.Data)})
 	}
 	// A datagram that is not taken is a lost one; a closed socket ends the read loop.

@@ -265,7 +265,8 @@ func (n *Node) handle() {
 }
 
 func (n *Node) ping(now time.Time, v *protocol.Verified) []protocol.Out {
-	return protocol.Reply(protocol.Pong{Time: n.meshNow().UnixMilli(), Observed: protocol.AddrOf(v.From)})
+	m := protocol.Pong{Time: n.meshNow().UnixMilli(), Observed: protocol.AddrOf(v.From)}
+	return v.Answer(protocol.CmdPong, m.AppendPayload(v.Room(protocol.MaxPong)))
 }
 
 // listen takes the node's port number on UDP and TCP.

@@ -159,8 +159,11 @@ func (s *spies) read(context.Context) {
 			return // closed; a spy that hears nothing more takes nobody off
 		}
 		for _, m := range ms[:k] {
-			s.ep.Receive(s.n.now(), m.Addr, m.Buf[:m.N], &ev, &out.Outbox)
-			s.event(&ev)
+			now := s.n.now()
+			s.ep.Receive(now, m.Addr, m.Buf[:m.N], &ev, &out.Outbox)
+			for ok := true; ok; ok = s.ep.More(now, &ev, &out.Outbox) {
+				s.event(&ev)
+			}
 		}
 		out.flush(s.conn)
 	}

@@ -43,16 +43,16 @@ func TestSpyShowsItsRenewedCertificate(t *testing.T) {
 	if _, err := ep.Call(storetest.Start, spy.ID, peer, protocol.CmdPing, nil, time.Second, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range out.Packets {
+	for _, p := range out.Packets() {
 		other.Receive(storetest.Start, a, p.Data, &ev, &back)
 	}
-	for _, p := range back.Packets {
+	for _, p := range back.Packets() {
 		ep.Receive(storetest.Start, b, p.Data, &ev, &last)
 	}
-	for _, p := range last.Packets {
+	for _, p := range last.Packets() {
 		if bytes.Contains(p.Data, renewed) {
 			return
 		}
 	}
-	t.Errorf("the renewed certificate is in none of %d answers to %d questions", len(last.Packets), len(back.Packets))
+	t.Errorf("the renewed certificate is in none of %d answers to %d questions", len(last.Packets()), len(back.Packets()))
 }

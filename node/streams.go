@@ -127,6 +127,7 @@ func (n *Node) streamLoop(context.Context) {
 		ev  endpoint.Event
 		out writer
 	)
+	ev.Verified.Scratch = new(protocol.Scratch)
 	for {
 		k, err := n.mux.ReadStreams(ms)
 		if err != nil {
@@ -143,7 +144,7 @@ func (n *Node) streamLoop(context.Context) {
 			if ev.Kind == endpoint.EventRequest || ev.Kind == endpoint.EventCallDone {
 				n.mux.Confirm(time.Now(), m.Addr)
 			}
-			n.event(now, &ev, &out.Outbox)
+			n.received(now, &ev, &out.Outbox)
 		}
 		clear(ms[:k])
 		out.flush(n.mux)
@@ -203,7 +204,7 @@ func (o *OperatorMesh) pingOn(ctx context.Context, c carrier.ByteConn, peer prot
 		return err
 	}
 	for {
-		for _, p := range out.Packets {
+		for _, p := range out.Packets() {
 			b, err := carrier.AppendFrame(nil, p.Data)
 			if err != nil {
 				return err
@@ -217,8 +218,12 @@ func (o *OperatorMesh) pingOn(ctx context.Context, c carrier.ByteConn, peer prot
 		if err != nil {
 			return err
 		}
-		if ep.Receive(o.n.now(), peer.Addr, b, &ev, &out); ev.Kind == endpoint.EventCallDone {
-			return nil
+		now := o.n.now()
+		ep.Receive(now, peer.Addr, b, &ev, &out)
+		for ok := true; ok; ok = ep.More(now, &ev, &out) {
+			if ev.Kind == endpoint.EventCallDone {
+				return nil
+			}
 		}
 	}
 }

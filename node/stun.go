@@ -52,7 +52,7 @@ func (n *Node) answerSTUN(now time.Time, from netip.AddrPort, b []byte, out *end
 		n.drops.add("STUN refused")
 		return
 	}
-	out.Packets = append(out.Packets, endpoint.Packet{Addr: from, Data: a})
+	out.Add(from, a)
 }
 
 // setOrigin notes from which addresses STUN is answered: the one that was asked for, or the only public one of a family.

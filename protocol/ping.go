@@ -18,6 +18,9 @@ type Pong struct {
 // Command implements Payload.
 func (Pong) Command() Command { return CmdPong }
 
+// MaxPong is the longest encoding of a Pong.
+const MaxPong = 1 + 9 + 2 + 18
+
 // AppendPayload implements Appender.
 func (m Pong) AppendPayload(b []byte) []byte {
 	b = appendArray(b, 2)

@@ -28,15 +28,19 @@ type Verified struct {
 	// ReplyLimit is how many bytes a reply's payload may have: what fits a datagram, or no more than the request while the
 	// sender's address is not validated.
 	ReplyLimit int
+	// Scratch is where a handler may make its answer; nil: it allocates.
+	Scratch *Scratch
 
 	nonce   [12]byte // room for Session.Open, which must not allocate
 	rest    []byte   // what Next has not come to, in the memory of the datagram
 	bundled bool     // rest is a bundle's
 }
 
-// Clone copies v with all that it aliases, for a handler that runs after the receive buffer was reused.
+// Clone copies v with all that it aliases, for a handler that runs after the receive buffer was reused, and on another goroutine:
+// without the scratch.
 func (v *Verified) Clone() *Verified {
 	c := *v
+	c.Scratch = nil
 	c.Payload, c.Raw, c.rest = bytes.Clone(v.Payload), bytes.Clone(v.Raw), nil
 	return &c
 }

@@ -51,17 +51,23 @@ func (a *nodeAsker) ask(now time.Time) error {
 	return nil
 }
 
-func (a *nodeAsker) answer(now time.Time, m *carrier.Message) (int, error) {
+func (a *nodeAsker) answer(now time.Time, m *carrier.Message) (done int, err error) {
 	a.e.Receive(now, m.Addr, m.Buf[:m.N], &a.ev, &a.Outbox)
-	if a.ev.Kind != endpoint.EventCallDone {
-		return 0, nil // an opening, a hint, or an answer that came twice
+	for ok := true; ok; ok = a.e.More(now, &a.ev, &a.Outbox) {
+		if a.ev.Kind != endpoint.EventCallDone {
+			continue // an opening, a hint, or an answer that came twice
+		}
+		n, asked := a.open[a.ev.Call]
+		if !asked {
+			continue
+		}
+		delete(a.open, a.ev.Call)
+		if err := a.q.check(&a.ev.Verified, n); err != nil {
+			return done, err
+		}
+		done++
 	}
-	n, ok := a.open[a.ev.Call]
-	if !ok {
-		return 0, nil
-	}
-	delete(a.open, a.ev.Call)
-	return 1, a.q.check(&a.ev.Verified, n)
+	return done, nil
 }
 
 func (a *nodeAsker) overdue(now time.Time, _ time.Duration) (gone int) {

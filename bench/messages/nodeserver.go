@@ -121,7 +121,8 @@ func newServer(w *world.World, store dht.Store) (*server, error) {
 
 // pong answers as a node does.
 func pong(now time.Time, v *protocol.Verified) []protocol.Out {
-	return protocol.Reply(protocol.Pong{Time: now.UnixMilli(), Observed: protocol.AddrOf(v.From)})
+	m := protocol.Pong{Time: now.UnixMilli(), Observed: protocol.AddrOf(v.From)}
+	return v.Answer(protocol.CmdPong, m.AppendPayload(v.Room(protocol.MaxPong)))
 }
 
 // loop is the socket loop of a node: datagrams in batches, handlers that answer from memory inline, answers in batches.
@@ -131,6 +132,7 @@ func (s *server) loop(conn *carrier.UDP) error {
 		ev  endpoint.Event
 		out sender
 	)
+	ev.Verified.Scratch = new(protocol.Scratch)
 	for {
 		n, err := conn.ReadBatch(ms)
 		if err != nil {
@@ -139,7 +141,10 @@ func (s *server) loop(conn *carrier.UDP) error {
 		now := time.Now()
 		for i := range ms[:n] {
 			s.e.Receive(now, ms[i].Addr, ms[i].Buf[:ms[i].N], &ev, &out.Outbox)
-			if ev.Kind == endpoint.EventRequest {
+			for ok := true; ok; ok = s.e.More(now, &ev, &out.Outbox) {
+				if ev.Kind != endpoint.EventRequest {
+					continue
+				}
 				if err := s.handle(now, &ev.Verified, &out.Outbox); err != nil {
 					return err
 				}
@@ -174,11 +179,11 @@ type sender struct {
 }
 
 func (s *sender) flush(c carrier.Conn) error {
-	if len(s.Packets) == 0 {
+	if s.Len() == 0 {
 		return nil
 	}
 	s.ms = s.ms[:0]
-	for _, p := range s.Packets {
+	for _, p := range s.Packets() {
 		s.ms = append(s.ms, carrier.Message{Addr: p.Addr, Buf: p.Data, N: len(p.Data)})
 	}
 	_, err := c.WriteBatch(s.ms)

@@ -164,7 +164,7 @@ func (m *machine) every(d time.Duration, do func()) {
 }
 
 func (m *machine) flush() {
-	for _, p := range m.out.Packets {
+	for _, p := range m.out.Packets() {
 		n := int64(len(p.Data) + udpOverhead)
 		if m.place >= 0 && p.Addr.Addr().IsPrivate() {
 			m.f.lan += n
@@ -191,7 +191,9 @@ func (m *machine) ticked() {
 func (m *machine) receive(now time.Time, from netip.AddrPort, b []byte) {
 	var ev endpoint.Event
 	m.e.Receive(now, from, b, &ev, &m.out)
-	m.event(&ev)
+	for ok := true; ok; ok = m.e.More(now, &ev, &m.out) {
+		m.event(&ev)
+	}
 	m.flush()
 }
 

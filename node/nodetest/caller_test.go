@@ -102,7 +102,7 @@ func (o one) Call(ctx context.Context, to protocol.Peer, p protocol.Payload) (*p
 }
 
 func (c *crowd) write(out *endpoint.Outbox) {
-	for _, k := range out.Packets {
+	for _, k := range out.Packets() {
 		// Like any datagram it may be lost.
 		_, _ = c.conn.WriteToUDPAddrPort(k.Data, k.Addr)
 	}
@@ -139,7 +139,9 @@ func (c *crowd) read() {
 			return
 		}
 		c.ep.Receive(time.Now(), netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), buf[:n], &ev, &out)
-		c.event(&ev)
+		for ok := true; ok; ok = c.ep.More(time.Now(), &ev, &out) {
+			c.event(&ev)
+		}
 		c.write(&out)
 	}
 }

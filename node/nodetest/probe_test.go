@@ -102,7 +102,7 @@ func (m *mesh) operatorPeer() protocol.Peer {
 }
 
 func (p *probe) flush() error {
-	for _, k := range p.out.Packets {
+	for _, k := range p.out.Packets() {
 		if p.sent != nil {
 			p.sent(k.Addr, k.Data)
 		}
@@ -152,8 +152,10 @@ func (p *probe) call(ctx context.Context, to protocol.Peer, q protocol.Payload, 
 				p.seen(from, buf[:n])
 			}
 			p.ep.Receive(time.Now(), from, buf[:n], &ev, &p.out)
-			if ev.Kind == endpoint.EventCallDone && ev.Call == id {
-				return ev.Verified.Clone(), nil
+			for ok := true; ok; ok = p.ep.More(time.Now(), &ev, &p.out) {
+				if ev.Kind == endpoint.EventCallDone && ev.Call == id {
+					return ev.Verified.Clone(), nil
+				}
 			}
 		}
 		for _, e := range p.ep.Tick(time.Now(), evs[:0], &p.out) {

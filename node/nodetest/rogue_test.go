@@ -144,11 +144,14 @@ func (r *rogue) run(ctx context.Context) {
 		case carrier.Classify(buf[0]) == carrier.STUN:
 			if b, err := (nat.Responder{}).Answer(buf[:n], r.lie.AddrPort); err == nil {
 				r.lied.Add(1)
-				r.out.Packets = append(r.out.Packets, endpoint.Packet{Addr: from, Data: b})
+				r.out.Add(from, b)
 			}
 		case carrier.Classify(buf[0]) == carrier.Culvert && buf[0] != protocol.TypePunch && buf[0] != protocol.TypeProbe:
-			if r.ep.Receive(time.Now(), from, buf[:n], &ev, &r.out); ev.Kind == endpoint.EventRequest {
-				r.handle(ev.Verified.Clone())
+			r.ep.Receive(time.Now(), from, buf[:n], &ev, &r.out)
+			for ok := true; ok; ok = r.ep.More(time.Now(), &ev, &r.out) {
+				if ev.Kind == endpoint.EventRequest {
+					r.handle(ev.Verified.Clone())
+				}
 			}
 		}
 		evs = r.ep.Tick(time.Now(), evs[:0], &r.out)

@@ -11,6 +11,16 @@ import (
 // answered completes the call that the authentic reply in ev answers, in a session or signed.
 func (e *Endpoint) answered(now time.Time, i *identity, ev *Event, out *Outbox) {
 	v := &ev.Verified
+	id, oneWay, ok := e.calls.answer(v.MessageID, func(c *call) bool {
+		return c.local == i && c.to.ID == v.Sender && c.opening == nil &&
+			(v.Command != protocol.CmdPong || c.cmd == protocol.CmdPing && v.Sender.Domain() != protocol.OperatorDomain)
+	})
+	if ok {
+		if !oneWay {
+			ev.Kind, ev.Call = EventCallDone, id
+		}
+		return
+	}
 	c, at, ok := e.calls.find(v.MessageID)
 	if !ok || c.local != i || c.to.ID != v.Sender || c.opening != nil {
 		e.drops.drop(Unsolicited)
@@ -48,6 +58,9 @@ func (e *Endpoint) misdated(now time.Time, c *call, learned bool, out *Outbox) {
 // learnTime takes the clock's offset from an operator's Pong, if it is a new one, and reports whether it did. A time at which
 // the operator's own record would not hold is not believed.
 func (e *Endpoint) learnTime(now time.Time, i *identity, v *protocol.Verified, at attempt) bool {
+	if v.Sender.Domain() != protocol.OperatorDomain {
+		return false
+	}
 	op, ok := i.state.Load().Trust.Operator(v.Sender)
 	if !ok || !op.Retired.IsZero() {
 		return false
@@ -203,11 +216,11 @@ func (e *Endpoint) receiveCookie(now time.Time, b []byte, out *Outbox) {
 		return
 	}
 	c, at, ok := e.calls.find(id)
-	if !ok || at.session != nil {
+	if !ok || at.signed == nil {
 		e.drops.drop(Unsolicited)
 		return
 	}
-	k, err := protocol.OpenCookie(b, c.to.Signing, at.mac1)
+	k, err := protocol.OpenCookie(b, c.to.Signing, at.signed.mac1)
 	if err != nil {
 		e.drops.drop(reasonOf(err))
 		return

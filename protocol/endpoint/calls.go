@@ -1,7 +1,7 @@
 package endpoint
 
 import (
-	"container/heap"
+	"bytes"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -31,12 +31,30 @@ type call struct {
 	next     time.Time
 	interval time.Duration
 	attempts []attempt
-	room     [2]attempt // for the usual few
+	room     [1]attempt // for the usual one
 	helped   int        // extra sendings: after a cookie, a GetNode, a clock
 	err      error
 	idUsed   bool // an attempt was made under the call's own ID
 	done     bool
-	place    int // in the heap
+	shared   bool // somebody holds it without the lock: its memory is not used again
+
+	line           *line // of timers; nil: in the heap
+	before, behind *call // in the line
+	place          int   // in the heap
+
+	short [smallPayload]byte // a payload that is no longer
+}
+
+// smallPayload is up to where a call keeps its payload in itself: most ask by one ID.
+const smallPayload = 40
+
+// keep copies the payload, which is the caller's.
+func (c *call) keep(payload []byte) {
+	if len(payload) <= len(c.short) {
+		c.payload = c.short[:copy(c.short[:], payload)]
+		return
+	}
+	c.payload = bytes.Clone(payload)
 }
 
 // opening is what the initiator keeps until SessionOpened comes.
@@ -48,22 +66,16 @@ type opening struct {
 
 // attempt is one sending of a call. Each has a message ID of its own, since a receiver takes each ID once.
 type attempt struct {
-	id         uint64
-	sent       time.Time
-	mac1       [16]byte
-	transcript protocol.Hash
-	session    *session
+	id      uint64
+	sent    time.Time
+	session *session
+	signed  *signedAttempt // nil for one in a session
 }
 
-// due is when the call needs a look.
-func (c *call) due() time.Time {
-	if c.err != nil {
-		return time.Time{}
-	}
-	if c.next.Before(c.deadline) {
-		return c.next
-	}
-	return c.deadline
+// signedAttempt is what the answer to a signed message is checked with.
+type signedAttempt struct {
+	mac1       [16]byte
+	transcript protocol.Hash // of an opening
 }
 
 const callShards = 16
@@ -72,25 +84,30 @@ const callShards = 16
 type callTable struct {
 	max    int64
 	n      atomic.Int64
+	spare  sync.Pool // of *call
 	shards [callShards]callShard
 }
 
 type callShard struct {
-	mu   sync.Mutex
-	m    map[uint64]*call
-	heap callHeap
+	mu     sync.Mutex
+	m      map[uint64]*call
+	timers timers
 }
 
 func (t *callTable) init(limit int) {
 	t.max = int64(limit)
+	t.spare.New = func() any { return new(call) }
 	for i := range t.shards {
 		t.shards[i].m = make(map[uint64]*call)
 	}
 }
 
+// fresh is an empty call, which may be one that was answered.
+func (t *callTable) fresh() *call { return t.spare.Get().(*call) }
+
 func (t *callTable) shard(id uint64) *callShard { return &t.shards[id%callShards] }
 
-// add takes in a call under its own ID.
+// add takes in a call under its own ID, with the attempt that was made under it, if one was.
 func (t *callTable) add(c *call) bool {
 	if t.n.Add(1) > t.max {
 		t.n.Add(-1)
@@ -104,7 +121,7 @@ func (t *callTable) add(c *call) bool {
 		return false
 	}
 	sh.m[uint64(c.id)] = c
-	heap.Push(&sh.heap, c)
+	sh.timers.join(c)
 	return true
 }
 
@@ -149,12 +166,40 @@ func (t *callTable) find(id uint64) (*call, attempt, bool) {
 	if c == nil {
 		return nil, attempt{}, false
 	}
-	for i := range c.attempts {
-		if c.attempts[i].id == id {
-			return c, c.attempts[i], true
-		}
+	if a := c.attempt(id); a != nil {
+		c.shared = true
+		return c, *a, true
 	}
 	return nil, attempt{}, false
+}
+
+func (c *call) attempt(id uint64) *attempt {
+	for i := range c.attempts {
+		if c.attempts[i].id == id {
+			return &c.attempts[i]
+		}
+	}
+	return nil
+}
+
+// answer ends the call that sent this message ID, where plain says that its answer is no more than that, and names it. It is find
+// and finish in one, for nearly all answers.
+func (t *callTable) answer(id uint64, plain func(*call) bool) (done CallID, oneWay, ok bool) {
+	sh := t.shard(id)
+	sh.mu.Lock()
+	c := sh.m[id]
+	if c == nil || c.attempt(id) == nil || !plain(c) || !t.finishLocked(sh, c) {
+		sh.mu.Unlock()
+		return 0, false, false
+	}
+	done, oneWay = c.id, c.oneWay
+	free := !c.shared
+	sh.mu.Unlock()
+	if free {
+		*c = call{}
+		t.spare.Put(c)
+	}
+	return done, oneWay, true
 }
 
 // finish ends a call; only the first to come does.
@@ -170,11 +215,15 @@ func (t *callTable) finishLocked(sh *callShard, c *call) bool {
 		return false
 	}
 	c.done = true
-	delete(sh.m, uint64(c.id))
+	own := false
 	for i := range c.attempts {
 		delete(sh.m, c.attempts[i].id)
+		own = own || c.attempts[i].id == uint64(c.id)
 	}
-	heap.Remove(&sh.heap, c.place)
+	if !own {
+		delete(sh.m, uint64(c.id))
+	}
+	sh.timers.leave(c)
 	t.n.Add(-1)
 	return true
 }
@@ -201,8 +250,9 @@ func (t *callTable) hasten(now time.Time, c, opening *call) bool {
 	if opening.done || !c.began.Equal(now) || n == 0 || now.Sub(opening.attempts[n-1].sent) < firstRetry {
 		return false
 	}
+	sh.timers.leave(opening)
 	opening.interval, opening.next, opening.deadline = firstRetry, now.Add(firstRetry), now.Add(openTimeout)
-	heap.Fix(&sh.heap, opening.place)
+	sh.timers.join(opening)
 	return true
 }
 
@@ -225,8 +275,9 @@ func (t *callTable) fail(which func(*call) bool, err error) {
 		sh := t.shard(uint64(c.id))
 		sh.mu.Lock()
 		if !c.done && c.err == nil {
+			sh.timers.leave(c)
 			c.err = err
-			heap.Fix(&sh.heap, c.place)
+			sh.timers.join(c)
 		}
 		sh.mu.Unlock()
 	}
@@ -236,11 +287,12 @@ func (t *callTable) all(which func(*call) bool) (l []*call) {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.mu.Lock()
-		for _, c := range sh.heap {
+		sh.timers.each(func(c *call) {
 			if which(c) {
+				c.shared = true
 				l = append(l, c)
 			}
-		}
+		})
 		sh.mu.Unlock()
 	}
 	return l
@@ -251,8 +303,7 @@ func (t *callTable) tick(now time.Time, ended, again []*call) ([]*call, []*call)
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.mu.Lock()
-		for len(sh.heap) > 0 {
-			c := sh.heap[0]
+		for c := sh.timers.earliest(); c != nil; c = sh.timers.earliest() {
 			if c.err == nil && now.Before(c.due()) {
 				break
 			}
@@ -261,9 +312,11 @@ func (t *callTable) tick(now time.Time, ended, again []*call) ([]*call, []*call)
 				ended = append(ended, c)
 				continue
 			}
+			sh.timers.leave(c)
 			c.interval = min(2*c.interval, lastRetry)
 			c.next = now.Add(c.interval)
-			heap.Fix(&sh.heap, c.place)
+			sh.timers.join(c)
+			c.shared = true
 			again = append(again, c)
 		}
 		sh.mu.Unlock()
@@ -276,8 +329,8 @@ func (t *callTable) next() (at time.Time, ok bool) {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.mu.Lock()
-		if len(sh.heap) > 0 {
-			if d := sh.heap[0].due(); !ok || d.Before(at) {
+		if c := sh.timers.earliest(); c != nil {
+			if d := c.due(); !ok || d.Before(at) {
 				at, ok = d, true
 			}
 		}
@@ -292,29 +345,4 @@ func (c *call) address() netip.AddrPort {
 		return c.to.Addr
 	}
 	return c.peer.address()
-}
-
-type callHeap []*call
-
-func (h callHeap) Len() int           { return len(h) }
-func (h callHeap) Less(i, j int) bool { return h[i].due().Before(h[j].due()) }
-func (h callHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
-}
-
-// Push implements heap.Interface.
-func (h *callHeap) Push(x any) {
-	c := x.(*call)
-	c.place = len(*h)
-	*h = append(*h, c)
-}
-
-// Pop implements heap.Interface.
-func (h *callHeap) Pop() any {
-	old := *h
-	c := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return c
 }

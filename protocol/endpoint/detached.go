@@ -11,7 +11,7 @@ import (
 // SealSigned makes a signed message for a peer without sending it: for a stream, or for another node to hand on. Its
 // protocol.ParseEnvelope shows the message ID that an answer will echo.
 func (e *Endpoint) SealSigned(now time.Time, local protocol.ID, to protocol.Peer, cmd protocol.Command, payload []byte) ([]byte, error) {
-	i, _, to, err := e.route(local, to)
+	h, err := e.route(local, to)
 	if err != nil {
 		return nil, err
 	}
@@ -19,7 +19,7 @@ func (e *Endpoint) SealSigned(now time.Time, local protocol.ID, to protocol.Peer
 	if err != nil {
 		return nil, err
 	}
-	return e.sign(nil, now, i, to, cmd, false, id, payload, nil)
+	return e.sign(nil, now, h.local, h.to, cmd, false, id, payload, nil)
 }
 
 // SealReply makes the signed answer to a message that came in one, without sending it.

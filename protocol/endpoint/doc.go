@@ -8,6 +8,10 @@
 //	Call ──→ Outbox   Event{CallDone}  ← Receive
 //	                  Event{CallFailed} ← Tick
 //
+// A datagram may hold several messages of a session: after Receive, More brings one after the other, each an event of its own. An
+// Outbox packs them in the same way: what is put in between two calls of Packets shares datagrams. A query in a session, from
+// Receive to the packet with its answer, allocates nothing.
+//
 // One endpoint serves all identities of a process. The receiver ID of a signed message, or the index of a sealed one, chooses
 // the identity; certificates, sessions, replay tables and observed addresses belong to a pair (identity, peer), and nothing
 // of one identity shows in another.

@@ -12,11 +12,13 @@ const (
 	EventCallFailed                  // Call has ended for the reason Err
 )
 
-// Event is filled in by Receive and Tick. It is reused: Verified, and what it points to, is good until the next Receive into
+// Event is filled in by Receive, More and Tick. It is reused: Verified, and what it points to, is good until the next Receive into
 // the same event or the next use of the datagram's memory, whichever comes first. Clone what must live longer.
 type Event struct {
 	Kind     EventKind
 	Call     CallID
 	Err      error
 	Verified protocol.Verified
+
+	s *session // of a datagram that may hold more messages
 }

@@ -29,7 +29,7 @@ func TestHandshakeFlood(t *testing.T) {
 	for i := range 20000 {
 		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(i >> 8), byte(i), 3, 4}), 99)
 		b.e.Receive(w.now, from, forge(i), &ev, &b.out)
-		for _, p := range b.out.Packets {
+		for _, p := range b.out.Packets() {
 			if p.Data[0] == protocol.TypeCookie {
 				cookies++
 			}
@@ -54,8 +54,8 @@ func TestHandshakeFlood(t *testing.T) {
 		x[len(x)-20]++
 		b.e.Receive(w.now, a.addr, x, &ev, &b.out)
 	}
-	if got := b.e.Stats()["mac1"]; got != mac1+1000 || len(b.out.Packets) > 0 {
-		t.Errorf("%d of 1,000 dropped by mac1, %d answers", got-mac1, len(b.out.Packets))
+	if got := b.e.Stats()["mac1"]; got != mac1+1000 || len(b.out.Packets()) > 0 {
+		t.Errorf("%d of 1,000 dropped by mac1, %d answers", got-mac1, len(b.out.Packets()))
 	}
 }
 
@@ -64,7 +64,7 @@ func TestForgedCookie(t *testing.T) {
 	w, a, b := pairOf(t)
 	w.seen = func(netip.AddrPort, netip.AddrPort, []byte) bool { return false }
 	a.call(b.peer(), protocol.Ping{})
-	sent := bytes.Clone(a.out.Packets[0].Data)
+	sent := bytes.Clone(a.out.Packets()[0].Data)
 	w.run()
 	env, err := protocol.ParseEnvelope(sent)
 	w.must(err)
@@ -74,7 +74,7 @@ func TestForgedCookie(t *testing.T) {
 	w.must(err)
 	a.receive(b.addr, forged)
 	a.wantDrops("payload", 1)
-	if len(a.out.Packets) != 0 {
+	if len(a.out.Packets()) != 0 {
 		t.Error("answered")
 	}
 }
@@ -116,7 +116,7 @@ func TestMutatedDatagrams(t *testing.T) {
 		n := len(x)
 		b.out.Reset()
 		b.e.Receive(w.now, from, x, &ev, &b.out)
-		for _, p := range b.out.Packets {
+		for _, p := range b.out.Packets() {
 			if n -= len(p.Data); n < 0 {
 				t.Fatalf("more sent than came: %x", x[:min(8, len(x))])
 			}

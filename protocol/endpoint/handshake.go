@@ -145,11 +145,10 @@ func (e *Endpoint) answerOpening(now time.Time, i *identity, p *peer, env *proto
 
 // newSession agrees on keys and takes the session into the table.
 func (e *Endpoint) newSession(now time.Time, p *peer, cert *protocol.CertifiedNode, generation uint32, own *key.Sealing, peer key.Public, params protocol.SessionParams) (*session, error) {
-	ps, err := protocol.NewSession(params, own, peer)
-	if err != nil {
+	s := &session{peer: p, born: now, expires: cert.Expires, generation: generation}
+	if err := s.Agree(params, own, peer); err != nil {
 		return nil, fmt.Errorf("%w: %v", protocol.ErrOpen, err)
 	}
-	s := &session{Session: ps, peer: p, born: now, expires: cert.Expires, generation: generation}
 	if cert.Record == nil { // known by a SuperNode record only, which its caller has checked
 		s.expires = e.clock(now).Add(2 * e.cfg.RekeyAfter)
 	}
@@ -162,7 +161,11 @@ func (e *Endpoint) newSession(now time.Time, p *peer, cert *protocol.CertifiedNo
 	if !ok {
 		return nil, errors.New("endpoint: session index is taken")
 	}
-	if p.owner.state.Load().revoked(p.id) { // since the message was checked
+	switch { // since the message was checked
+	case p.owner.removed.Load():
+		e.sessions.remove(s)
+		return nil, ErrRemoved
+	case p.owner.state.Load().revoked(p.id):
 		e.sessions.remove(s)
 		return nil, ErrRevoked
 	}
@@ -175,7 +178,7 @@ func (e *Endpoint) opened(now time.Time, c *call, at attempt, env *protocol.Enve
 	if err != nil {
 		return err
 	}
-	if c.opening == nil || m.Opening != at.transcript {
+	if c.opening == nil || at.signed == nil || m.Opening != at.signed.transcript {
 		return protocol.ErrOpen
 	}
 	p := c.peer

@@ -79,16 +79,16 @@ func TestReflection(t *testing.T) {
 			for _, x := range w.corpus(known, stranger, nobody, b.ids[0]) {
 				b.receive(victim, bytes.Clone(x))
 				out := 0
-				for _, p := range b.out.Packets {
+				for _, p := range b.out.Packets() {
 					out += len(p.Data)
 					if p.Addr != victim {
 						t.Errorf("answer to %v", p.Addr)
 					}
 				}
-				if out > len(x) || len(b.out.Packets) > 1 {
-					t.Errorf("%d bytes in %d datagrams for %d of type %d command %d", out, len(b.out.Packets), len(x), x[0], x[2])
+				if out > len(x) || len(b.out.Packets()) > 1 {
+					t.Errorf("%d bytes in %d datagrams for %d of type %d command %d", out, len(b.out.Packets()), len(x), x[0], x[2])
 				}
-				answers += len(b.out.Packets)
+				answers += len(b.out.Packets())
 				b.out.Reset()
 			}
 			if answers < 50 {
@@ -144,8 +144,8 @@ func TestMillionReplays(t *testing.T) {
 		}
 		m := (*signed)[replays%len(*signed)]
 		b.e.Receive(w.now, a.addr, buf[:copy(buf[:], m)], &ev, &b.out)
-		if replays++; ev.Kind != endpoint.EventNone || len(b.out.Packets) > 0 {
-			t.Fatalf("replay %d: %v, %d datagrams", replays, ev.Kind, len(b.out.Packets))
+		if replays++; ev.Kind != endpoint.EventNone || len(b.out.Packets()) > 0 {
+			t.Fatalf("replay %d: %v, %d datagrams", replays, ev.Kind, len(b.out.Packets()))
 		}
 	}
 	after := b.e.Stats()

@@ -38,7 +38,7 @@ func (h *hot) ask() []byte {
 	id, err := h.a.e.Call(h.w.now, h.a.id(), h.b.peer(), h.cmd, h.payload, time.Second, &h.a.out)
 	h.w.must(err)
 	h.a.e.Cancel(id)
-	return h.a.out.Packets[0].Data
+	return h.a.out.Packets()[0].Data
 }
 
 // serve is one turn of a server's loop: receive, handle, reply.
@@ -105,8 +105,8 @@ func BenchmarkRoundTrip(b *testing.B) {
 				h.a.out.Reset()
 				id, err := h.a.e.Call(h.w.now, h.a.id(), h.b.peer(), h.cmd, h.payload, time.Second, &h.a.out)
 				h.w.must(err)
-				h.serve(h.a.out.Packets[0].Data, answer)
-				h.a.e.Receive(h.w.now, h.b.addr, h.out.Packets[0].Data, &h.ev, &h.a.out)
+				h.serve(h.a.out.Packets()[0].Data, answer)
+				h.a.e.Receive(h.w.now, h.b.addr, h.out.Packets()[0].Data, &h.ev, &h.a.out)
 				if h.ev.Kind != endpoint.EventCallDone || h.ev.Call != id {
 					b.Fatal("not answered")
 				}
@@ -209,7 +209,7 @@ func TestConcurrentUse(t *testing.T) {
 func converse(a, b *node, now time.Time, id endpoint.CallID, ev *endpoint.Event, out, back *endpoint.Outbox) bool {
 	for range 10 {
 		back.Reset()
-		for _, p := range out.Packets {
+		for _, p := range out.Packets() {
 			b.e.Receive(now, a.addr, bytes.Clone(p.Data), ev, back)
 			if ev.Kind == endpoint.EventRequest {
 				if err := b.e.Reply(now, &ev.Verified, protocol.CmdPong, protocol.Pong{}.AppendPayload(nil), back); err != nil {
@@ -218,7 +218,7 @@ func converse(a, b *node, now time.Time, id endpoint.CallID, ev *endpoint.Event,
 			}
 		}
 		out.Reset()
-		for _, p := range back.Packets {
+		for _, p := range back.Packets() {
 			a.e.Receive(now, b.addr, bytes.Clone(p.Data), ev, out)
 			if ev.Kind == endpoint.EventCallDone && ev.Call == id {
 				return true
@@ -252,7 +252,7 @@ func FuzzEndpointReceive(f *testing.F) {
 			b.out.Reset()
 			b.e.Receive(w.now, from, x, &ev, &b.out)
 			n := 0
-			for _, p := range b.out.Packets {
+			for _, p := range b.out.Packets() {
 				n += len(p.Data)
 			}
 			if n > len(m) {

@@ -170,7 +170,7 @@ func TestStrangerIsIntroduced(t *testing.T) {
 	get := protocol.GetNode{ID: a.id()}.AppendPayload(nil)
 	a.receive(b.addr, w.signed(b.ids[0], a.ids[0], protocol.CmdGetNode, true, w.now, 77, get))
 	a.wantDrops("unsolicited", 1)
-	if len(a.out.Packets) != 0 {
+	if len(a.out.Packets()) != 0 {
 		t.Error("answered")
 	}
 }

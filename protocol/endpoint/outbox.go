@@ -13,20 +13,79 @@ type Packet struct {
 }
 
 // Outbox collects what is to be written. It is reused: a loop resets it after each batch. Not for concurrent use.
+//
+// Messages of one session to one address share datagrams (protocol's bundles) as long as they are put in before Packets is called,
+// which seals them: so whoever puts a batch of answers or questions into one outbox sends as few datagrams as they fit into, and
+// nothing waits for anything.
 type Outbox struct {
-	Packets []Packet
+	packets []Packet
+	packing []packing // beside packets
+	sealed  int       // of packets, those that are finished
+	drops   *counters // of the endpoint whose messages are being packed
+	buf     []byte
 
-	buf []byte
+	open  [openSlots]openSlot
+	round uint32 // of open: entries of earlier rounds are stale
+}
+
+// packing is a datagram that still takes messages; without a session it is finished.
+type packing struct {
+	s *session
+	p protocol.Packing
+}
+
+// openSlot finds the datagram of a session that has room. A session that is put out of its slot by another begins a new datagram.
+type openSlot struct {
+	s     *session
+	round uint32
+	at    int32
 }
 
 const (
-	// slot is room for a datagram and the nonce that AppendSealed parks behind it.
-	slot      = protocol.MaxDatagram + 16
+	openSlots = 64
+	// slot is room for a datagram, or for one that is being packed.
+	slot      = max(protocol.PackingRoom, protocol.MaxDatagram+16)
 	maxGrowth = 256 * slot
 )
 
 // Reset forgets the packets and keeps the memory.
-func (o *Outbox) Reset() { o.Packets, o.buf = o.Packets[:0], o.buf[:0] }
+func (o *Outbox) Reset() {
+	clear(o.packing) // sessions end, and the outbox may rest
+	o.packets, o.packing, o.buf, o.sealed = o.packets[:0], o.packing[:0], o.buf[:0], 0
+	o.round++
+}
+
+// Len is how many datagrams there are by now.
+func (o *Outbox) Len() int { return len(o.packets) }
+
+// Add puts in a datagram that the caller made.
+func (o *Outbox) Add(to netip.AddrPort, data []byte) {
+	o.packets = append(o.packets, Packet{to, data})
+	o.packing = append(o.packing, packing{})
+}
+
+// Packets finishes all datagrams. They stay until Reset; what is put in later comes behind them.
+func (o *Outbox) Packets() []Packet {
+	kept := o.sealed
+	for i := o.sealed; i < len(o.packets); i++ {
+		k, p := &o.packing[i], o.packets[i]
+		if k.s != nil {
+			b, err := k.p.Seal(k.s.crypt())
+			if err != nil {
+				o.drops.drop(Spent)
+				continue
+			}
+			p.Data, k.s = b, nil
+		}
+		o.packets[kept] = p
+		kept++
+	}
+	clear(o.packing[kept:])
+	o.packets, o.packing = o.packets[:kept], o.packing[:kept]
+	o.sealed = kept
+	o.round++
+	return o.packets
+}
 
 // room is an empty slice with space for a datagram. Packets already collected keep the memory they point to.
 func (o *Outbox) room() []byte {
@@ -39,5 +98,24 @@ func (o *Outbox) room() []byte {
 // put takes in a datagram that was built in room.
 func (o *Outbox) put(to netip.AddrPort, b []byte) {
 	o.buf = o.buf[:len(o.buf)+len(b)]
-	o.Packets = append(o.Packets, Packet{to, b[:len(b):len(b)]})
+	o.Add(to, b[:len(b):len(b)])
+}
+
+// pack puts a message of a session into a datagram of it to this address, and reports false for one that fits in none.
+func (o *Outbox) pack(e *Endpoint, s *session, to netip.AddrPort, c protocol.Command, reply bool, id uint64, payload []byte) bool {
+	at := &o.open[s.Index%openSlots]
+	if at.s == s && at.round == o.round && o.packets[at.at].Addr == to && o.packing[at.at].p.Add(c, reply, id, payload) {
+		return true
+	}
+	room := o.room()[:0:slot]
+	var p protocol.Packing
+	if p.Begin(room); !p.Add(c, reply, id, payload) {
+		return false
+	}
+	o.buf = o.buf[:len(o.buf)+slot]
+	*at = openSlot{s, o.round, int32(len(o.packets))}
+	o.packets = append(o.packets, Packet{Addr: to})
+	o.packing = append(o.packing, packing{s, p})
+	o.drops = &e.drops
+	return true
 }

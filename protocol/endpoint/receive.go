@@ -7,15 +7,16 @@ import (
 	"culvert/protocol"
 )
 
-// Receive handles one datagram, which it may overwrite, and fills in ev. What has to be sent at once is put into out.
+// Receive handles one datagram, which it may overwrite, and fills in ev: with what becomes of its first message, if it has
+// several. More brings the others. What has to be sent at once is put into out.
 func (e *Endpoint) Receive(now time.Time, from netip.AddrPort, datagram []byte, ev *Event, out *Outbox) {
-	ev.Kind, ev.Call, ev.Err = EventNone, 0, nil
+	ev.Kind, ev.Call, ev.Err, ev.s = EventNone, 0, nil, nil
 	if len(datagram) == 0 {
 		e.drops.drop(Malformed)
 		return
 	}
 	switch datagram[0] {
-	case protocol.TypeSealed:
+	case protocol.TypeSealed, protocol.TypeBundle:
 		e.receiveSealed(now, from, datagram, ev, out)
 	case protocol.TypeSigned:
 		e.receiveSigned(now, from, datagram, ev, out)
@@ -46,8 +47,7 @@ func (e *Endpoint) receiveSealed(now time.Time, from netip.AddrPort, b []byte, e
 		}
 		return
 	}
-	v := &ev.Verified
-	if err := s.Open(v, b, from); err != nil {
+	if err := s.Unseal(&ev.Verified, b, from); err != nil {
 		if r := reasonOf(err); r == BadPayload {
 			e.drops.drop(BadSeal)
 		} else {
@@ -55,7 +55,7 @@ func (e *Endpoint) receiveSealed(now time.Time, from netip.AddrPort, b []byte, e
 		}
 		return
 	}
-	v.Timestamp = e.clock(now)
+	ev.Verified.Timestamp = e.clock(now)
 	s.touch(now)
 	s.peer.validated(now, from)
 	if !s.confirmed.Load() {
@@ -65,13 +65,36 @@ func (e *Endpoint) receiveSealed(now time.Time, from netip.AddrPort, b []byte, e
 		}
 		e.flush(now, s.peer, out)
 	}
-	switch {
-	case v.Command.AlwaysSigned():
-		e.drops.drop(NeedsSignature)
-	case v.Reply:
-		e.answered(now, s.peer.owner, ev, out)
-	default:
-		ev.Kind = EventRequest
+	ev.s = s
+	e.More(now, ev, out)
+}
+
+// More fills in ev with what becomes of the next message of the datagram that was received into it, and reports false where
+// there is none that needs the loop.
+func (e *Endpoint) More(now time.Time, ev *Event, out *Outbox) bool {
+	ev.Kind, ev.Call, ev.Err = EventNone, 0, nil
+	if ev.s == nil {
+		return false
+	}
+	v := &ev.Verified
+	for {
+		more, err := v.Next()
+		switch {
+		case !more:
+			ev.s = nil
+			return false
+		case err != nil:
+			e.drops.drop(reasonOf(err))
+		case v.Command.AlwaysSigned():
+			e.drops.drop(NeedsSignature)
+		case v.Reply:
+			if e.answered(now, ev.s.peer.owner, ev, out); ev.Kind != EventNone {
+				return true
+			}
+		default:
+			ev.Kind = EventRequest
+			return true
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func TestHintMovesNobody(t *testing.T) {
 	}
 	thief := netip.MustParseAddrPort("203.0.113.9:9")
 	a.receive(thief, hint)
-	for _, p := range a.out.Packets {
+	for _, p := range a.out.Packets() {
 		if p.Addr == thief {
 			t.Errorf("%d bytes of type %d, command %d go to the thief", len(p.Data), p.Data[0], p.Data[2])
 		}

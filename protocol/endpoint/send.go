@@ -1,7 +1,6 @@
 package endpoint
 
 import (
-	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -15,22 +14,56 @@ import (
 // reply of the right peer to one of its message IDs completes it, Busy and WrongRange too. to.Addr may be left out for a
 // peer that was heard before, its keys for one whose certificate is known.
 func (e *Endpoint) Call(now time.Time, local protocol.ID, to protocol.Peer, cmd protocol.Command, payload []byte, timeout time.Duration, out *Outbox) (CallID, error) {
-	i, p, to, err := e.route(local, to)
+	h, err := e.route(local, to)
 	if err != nil {
 		return 0, err
 	}
-	c := &call{local: i, peer: p, to: to, cmd: cmd, payload: bytes.Clone(payload), began: now, deadline: now.Add(timeout)}
-	if !c.address().IsValid() {
-		return 0, fmt.Errorf("%w: %s", ErrNoRoute, to.ID.Short())
-	}
-	if err := e.start(now, c); err != nil {
-		return 0, err
-	}
-	if err := e.transmit(now, c, out); err != nil {
-		e.calls.finish(c)
+	c := e.calls.fresh()
+	c.local, c.peer, c.to, c.cmd, c.began, c.deadline = h.local, h.peer, h.to, cmd, now, now.Add(timeout)
+	c.keep(payload)
+	if err := e.begin(now, c, &h, out); err != nil {
 		return 0, err
 	}
 	return c.id, nil
+}
+
+// begin sends a call for the first time. Where a session stands, that takes one look at the peer, which was route's, and one at
+// the table of calls.
+func (e *Endpoint) begin(now time.Time, c *call, h *hop, out *Outbox) error {
+	if !h.addr.IsValid() {
+		return fmt.Errorf("%w: %s", ErrNoRoute, h.to.ID.Short())
+	}
+	s := h.session
+	if s == nil || now.Before(h.signed) || !e.sealable(c) || e.ended(now, s) || e.ageing(now, s) {
+		c.shared = true
+		if err := e.start(now, c); err != nil {
+			return err
+		}
+		if err := e.transmit(now, c, out); err != nil {
+			e.calls.finish(c)
+			return err
+		}
+		return nil
+	}
+	c.idUsed, c.attempts = true, append(c.room[:0], attempt{sent: now, session: s})
+	if err := e.start(now, c); err != nil {
+		return err
+	}
+	if !out.pack(e, s, h.addr, c.cmd, false, uint64(c.id), c.payload) {
+		e.calls.finish(c)
+		return tooLong(c.cmd, len(c.payload))
+	}
+	s.touch(now)
+	return nil
+}
+
+func tooLong(c protocol.Command, n int) error {
+	return fmt.Errorf("%w: %s with %d bytes of payload", protocol.ErrOversized, c, n)
+}
+
+// sealable reports whether a call may ride a session.
+func (e *Endpoint) sealable(c *call) bool {
+	return c.opening == nil && e.cfg.Sessions && !c.cmd.AlwaysSigned() && !c.cmd.AnsweredToRevoked()
 }
 
 // Cancel ends a call without an event.
@@ -43,34 +76,59 @@ func (e *Endpoint) Cancel(id CallID) {
 	}
 }
 
+// hop is a peer as one call finds it.
+type hop struct {
+	local *identity
+	peer  *peer
+	to    protocol.Peer // with the keys that the caller left out
+
+	cert    *protocol.CertifiedNode
+	session *session // to send on
+	signed  time.Time
+	addr    netip.AddrPort // where the caller said, else from where the peer was last heard
+}
+
+func (h *hop) look() {
+	p := h.peer
+	p.mu.Lock()
+	h.cert, h.session, h.signed, h.addr = p.cert, p.current, p.signed, p.addr
+	p.mu.Unlock()
+	if h.to.Addr.IsValid() {
+		h.addr = h.to.Addr
+	}
+}
+
 // route finds the identity and the peer, and the keys that the caller left out.
-func (e *Endpoint) route(local protocol.ID, to protocol.Peer) (*identity, *peer, protocol.Peer, error) {
+func (e *Endpoint) route(local protocol.ID, to protocol.Peer) (hop, error) {
 	i, err := e.local(local)
+	h := hop{local: i, to: to}
 	if err != nil {
-		return nil, nil, to, err
+		return h, err
 	}
 	if i.state.Load().revoked(to.ID) {
-		return nil, nil, to, fmt.Errorf("%w: %s", ErrRevoked, to.ID.Short())
+		return h, fmt.Errorf("%w: %s", ErrRevoked, to.ID.Short())
 	}
-	known := i.known(to.ID)
-	if known != nil {
-		if c := known.certificate(); c != nil {
-			if to.Signing.IsZero() {
-				to.Signing, to.Sealing = c.Signing, c.Sealing
+	if h.peer = i.known(to.ID); h.peer != nil {
+		h.look()
+		if c := h.cert; c != nil {
+			if h.to.Signing.IsZero() {
+				h.to.Signing, h.to.Sealing = c.Signing, c.Sealing
 			}
-			if to.Signing == c.Signing && !to.Sealing.IsZero() {
-				return i, known, to, nil // the certificate has bound the key to the ID
+			if h.to.Signing == c.Signing && !h.to.Sealing.IsZero() {
+				return h, nil // the certificate has bound the key to the ID
 			}
 		}
 	}
-	if to.Signing.IsZero() || to.Sealing.IsZero() || to.ID != protocol.NodeID(to.ID.Domain(), to.Signing) {
-		return nil, nil, to, fmt.Errorf("%w: %s", ErrPeer, to.ID.Short())
+	if h.to.Signing.IsZero() || h.to.Sealing.IsZero() || to.ID != protocol.NodeID(to.ID.Domain(), h.to.Signing) {
+		return h, fmt.Errorf("%w: %s", ErrPeer, to.ID.Short())
 	}
-	p, gone := i.peer(to.ID)
+	var gone *peer
+	h.peer, gone = i.peer(to.ID)
 	if gone != nil {
 		e.dropPeer(gone)
 	}
-	return i, p, to, nil
+	h.look()
+	return h, nil
 }
 
 func (e *Endpoint) start(now time.Time, c *call) error {
@@ -83,7 +141,14 @@ func (e *Endpoint) start(now time.Time, c *call) error {
 		if err != nil {
 			return err
 		}
-		if c.id = CallID(id); id != 0 && e.calls.add(c) {
+		if id == 0 {
+			continue
+		}
+		c.id = CallID(id)
+		if c.idUsed {
+			c.attempts[0].id = id
+		}
+		if e.calls.add(c) {
 			return nil
 		}
 	}
@@ -102,7 +167,7 @@ func (e *Endpoint) messageID(c *call) (uint64, error) {
 // transmit sends a call once more, or puts it in line for a session that is being opened.
 func (e *Endpoint) transmit(now time.Time, c *call, out *Outbox) error {
 	p := c.peer
-	if c.opening != nil || !e.cfg.Sessions || c.cmd.AlwaysSigned() || c.cmd.AnsweredToRevoked() {
+	if !e.sealable(c) {
 		return e.transmitSigned(now, c, c.address(), out)
 	}
 	p.mu.Lock()
@@ -164,14 +229,13 @@ func (e *Endpoint) transmitSealed(now time.Time, c *call, s *session, out *Outbo
 	if err != nil {
 		return err
 	}
-	b, err := s.AppendSealed(out.room(), c.cmd, false, id, c.payload)
-	if err != nil {
-		return err
+	if !e.calls.sent(c, attempt{id: id, sent: now, session: s}) {
+		return nil
 	}
-	if e.calls.sent(c, attempt{id: id, sent: now, session: s}) {
-		s.touch(now)
-		out.put(addr, b)
+	if !out.pack(e, s, addr, c.cmd, false, id, c.payload) {
+		return tooLong(c.cmd, len(c.payload))
 	}
+	s.touch(now)
 	return nil
 }
 
@@ -191,9 +255,9 @@ func (e *Endpoint) transmitSigned(now time.Time, c *call, addr netip.AddrPort, o
 	if err != nil {
 		return err
 	}
-	a := attempt{id: id, sent: now, mac1: env.MAC1()}
+	a := attempt{id: id, sent: now, signed: &signedAttempt{mac1: env.MAC1()}}
 	if c.opening != nil {
-		a.transcript = env.Transcript()
+		a.signed.transcript = env.Transcript()
 	}
 	if e.calls.sent(c, a) {
 		out.put(addr, b)
@@ -211,24 +275,15 @@ func (e *Endpoint) sign(dst []byte, now time.Time, i *identity, to protocol.Peer
 // Send sends one message that nobody waits for: over a live session, else signed, to to.Addr or where the peer was last heard.
 // For a few seconds it is kept, and sent again should the peer have to be told who we are, or have lost the session.
 func (e *Endpoint) Send(now time.Time, local protocol.ID, to protocol.Peer, cmd protocol.Command, payload []byte, out *Outbox) error {
-	i, p, to, err := e.route(local, to)
+	h, err := e.route(local, to)
 	if err != nil {
 		return err
 	}
-	c := &call{
-		local: i, peer: p, to: to, cmd: cmd, payload: bytes.Clone(payload), began: now, deadline: now.Add(oneWayKept), oneWay: true,
-	}
-	if !c.address().IsValid() {
-		return fmt.Errorf("%w: %s", ErrNoRoute, to.ID.Short())
-	}
-	if err := e.start(now, c); err != nil {
-		return err
-	}
-	if err := e.transmit(now, c, out); err != nil {
-		e.calls.finish(c)
-		return err
-	}
-	return nil
+	c := e.calls.fresh()
+	c.local, c.peer, c.to, c.cmd, c.began, c.deadline = h.local, h.peer, h.to, cmd, now, now.Add(oneWayKept)
+	c.oneWay = true
+	c.keep(payload)
+	return e.begin(now, c, &h, out)
 }
 
 // Reply answers v in the form that it came in, to where it came from.
@@ -245,12 +300,10 @@ func (e *Endpoint) Reply(now time.Time, v *protocol.Verified, cmd protocol.Comma
 		e.drops.drop(NoRoute)
 		return ErrNoRoute
 	}
-	b, err := s.AppendSealed(out.room(), cmd, true, v.MessageID, payload)
-	if err != nil {
-		return err
+	if !out.pack(e, s, v.From, cmd, true, v.MessageID, payload) {
+		return tooLong(cmd, len(payload))
 	}
 	s.touch(now)
-	out.put(v.From, b)
 	return nil
 }
 

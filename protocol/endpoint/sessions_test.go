@@ -68,13 +68,13 @@ func TestForgedHints(t *testing.T) {
 	for _, f := range forged {
 		a.receive(b.addr, f)
 	}
-	if n := len(a.out.Packets); n != 0 {
+	if n := len(a.out.Packets()); n != 0 {
 		t.Errorf("%d datagrams for hints to nothing that was sent", n)
 	}
 	for range 1000 { // by one who saw the packet
 		a.receive(b.addr, protocol.AppendHint(nil, index, counter))
 	}
-	if n := len(a.out.Packets); n != 1 {
+	if n := len(a.out.Packets()); n != 1 {
 		t.Errorf("%d datagrams for 1,000 hints", n)
 	}
 	a.out.Reset()
@@ -98,7 +98,7 @@ func TestReplayedOpenSessionDisplacesNothing(t *testing.T) {
 		b.receive(a.addr, bytes.Clone(old))
 		b.receive(a.addr, bytes.Clone((*openings)[1]))
 	}
-	if n := len(b.out.Packets); n != 0 || b.e.Sessions() != before {
+	if n := len(b.out.Packets()); n != 0 || b.e.Sessions() != before {
 		t.Errorf("%d answers to replays, %d sessions after %d", n, b.e.Sessions(), before)
 	}
 	if v := b.mustAnswer(b.call(a.peer(), protocol.Ping{}), protocol.CmdPong); v.Session != live {

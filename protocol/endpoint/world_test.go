@@ -164,6 +164,12 @@ func (n *node) callFrom(local protocol.ID, to protocol.Peer, p protocol.Payload)
 func (n *node) receive(from netip.AddrPort, b []byte) {
 	var ev endpoint.Event
 	n.e.Receive(n.time(), from, b, &ev, &n.out)
+	for ok := true; ok; ok = n.e.More(n.time(), &ev, &n.out) {
+		n.happened(ev)
+	}
+}
+
+func (n *node) happened(ev endpoint.Event) {
 	if ev.Kind == endpoint.EventNone {
 		return
 	}
@@ -202,7 +208,7 @@ func (w *world) run() {
 	for moved := true; moved; {
 		moved = false
 		for _, n := range w.sorted() {
-			packets := n.out.Packets
+			packets := n.out.Packets()
 			n.out = endpoint.Outbox{}
 			for _, p := range packets {
 				moved = true
