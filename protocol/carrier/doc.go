@@ -10,6 +10,10 @@
 // UDP implements Conn with batches. On Linux a batch is one recvmmsg or sendmmsg call on socket
 // addresses and vectors that live as long as the socket: golang.org/x/net's ReadBatch allocates two
 // objects a packet for its net.Addr (see BenchmarkReadBatch), this path allocates nothing.
+// Where the kernel segments (UDP_SEGMENT, UDP_GRO), datagrams of one length to one address go to it
+// as one piece, and those that came in a row come from it as one. It is told apart at run time, and
+// stops by itself where a device refuses. A reader notices nothing: each datagram is handed out by
+// itself, and one that is longer than its buffer is dropped and counted.
 // Elsewhere, and where the kernel refuses these calls, a batch is a loop over single packets. What
 // Classify calls QUIC goes to a Lane, which QUIC takes for a socket of its own.
 //

@@ -30,6 +30,7 @@ var _ Conn = (*UDP)(nil)
 type batcher interface {
 	read([]Message) (int, error)
 	write([]Message) (int, error)
+	segment(on bool)
 }
 
 // udpDrops counts what never reached the caller or the network.
@@ -66,6 +67,10 @@ func (u *UDP) ReadBatch(ms []Message) (int, error) {
 
 // WriteBatch implements Conn.
 func (u *UDP) WriteBatch(ms []Message) (int, error) { return u.io.write(ms) }
+
+// Segment says whether datagrams to one address may travel as one piece as far as the kernel, which is so from the start where
+// the kernel can. It must not be called once reading has begun.
+func (u *UDP) Segment(on bool) { u.io.segment(on) }
 
 // LocalAddr implements Conn.
 func (u *UDP) LocalAddr() netip.AddrPort { return u.local }

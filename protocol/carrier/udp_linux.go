@@ -19,13 +19,14 @@ type mmsghdr struct {
 	len uint32
 }
 
-// vector is what one system call works on. The headers point into names and iovs for good, so
+// vector is what one system call works on. The headers point into names and controls for good, so
 // that a call fills in lengths and buffers only.
 type vector struct {
 	mu    sync.Mutex
 	hdrs  [batchSize]mmsghdr
 	iovs  [batchSize]unix.Iovec
 	names [batchSize]sockaddr
+	ctrls [batchSize]control
 	off   int // first header of the call
 	end   int // past the last header of the call
 
@@ -41,6 +42,8 @@ type mmsg struct {
 	drops  *udpDrops
 	in     *vector
 	out    *vector
+	gather *gather // nil: the kernel joins nothing
+	join   joiner  // guarded by out.mu
 }
 
 func newBatcher(sock *net.UDPConn, drops *udpDrops) batcher {
@@ -65,6 +68,7 @@ func newBatcher(sock *net.UDPConn, drops *udpDrops) batcher {
 	m.family = uint16(domain)
 	m.in = newVector(unix.SYS_RECVMMSG)
 	m.out = newVector(unix.SYS_SENDMMSG)
+	m.segment(true)
 	return m
 }
 
@@ -90,7 +94,7 @@ func newVector(trap uintptr) *vector {
 	return v
 }
 
-// point makes header i cover b.
+// point makes vector i cover b.
 func (v *vector) point(i int, b []byte) {
 	v.iovs[i].Base = unsafe.SliceData(b)
 	v.iovs[i].SetLen(len(b))
@@ -101,12 +105,22 @@ func (m *mmsg) read(ms []Message) (int, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	ms = ms[:min(len(ms), batchSize)]
-	for failures := 0; ; {
-		for i := range ms {
-			v.point(i, ms[i].Buf)
-			v.hdrs[i].hdr.Namelen = sockaddrLen
+	if m.gather != nil {
+		if n := m.gather.hand(v, ms, m.drops); n > 0 {
+			return n, nil
 		}
-		v.off, v.end = 0, len(ms)
+	}
+	for failures := 0; ; {
+		if m.gather != nil {
+			v.end = m.gather.aim(v)
+		} else {
+			v.end = len(ms)
+			for i := range ms {
+				v.point(i, ms[i].Buf)
+				v.hdrs[i].hdr.Namelen = sockaddrLen
+			}
+		}
+		v.off = 0
 		if err := m.raw.Read(v.call); err != nil {
 			return 0, err
 		}
@@ -119,7 +133,14 @@ func (m *mmsg) read(ms []Message) (int, error) {
 			continue
 		}
 		failures = 0
-		if n := m.collect(ms); n > 0 {
+		n := 0
+		if m.gather != nil {
+			m.gather.take(v.n)
+			n = m.gather.hand(v, ms, m.drops)
+		} else {
+			n = m.collect(ms)
+		}
+		if n > 0 {
 			return n, nil
 		}
 	}
@@ -159,31 +180,68 @@ func (m *mmsg) write(ms []Message) (int, error) {
 }
 
 func (m *mmsg) writeVector(ms []Message) (int, error) {
-	v := m.out
-	v.off, v.end = 0, 0
+	v, j := m.out, &m.join
+	j.begin(v)
 	for i := range ms {
+		b := ms[i].Buf[:ms[i].N]
+		if j.joins(ms[i].Addr, len(b)) {
+			j.add(b)
+			continue
+		}
 		n, ok := v.names[v.end].encode(m.family, ms[i].Addr)
 		if !ok {
 			m.drops.unsendable.Add(1)
 			continue
 		}
 		v.hdrs[v.end].hdr.Namelen = n
-		v.point(v.end, ms[i].Buf[:ms[i].N])
-		v.end++
+		j.open(ms[i].Addr, b)
 	}
 	sent := 0
 	for v.off < v.end {
 		if err := m.raw.Write(v.call); err != nil {
 			return sent, err
 		}
-		if v.errno != 0 {
-			// The error belongs to the first message of the call: only that one is lost.
-			m.drops.unsendable.Add(1)
-			v.off++
+		if v.errno == 0 {
+			for ; v.n > 0; v.n-- {
+				sent += j.sent(v.off)
+				v.off++
+			}
 			continue
 		}
-		sent += v.n
-		v.off += v.n
+		// The error belongs to the first header of the call.
+		n, err := m.refused()
+		if sent += n; err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// refused goes past a header that the kernel did not take. What was joined is sent again one by one; one that was alone is lost.
+func (m *mmsg) refused() (sent int, err error) {
+	v, j := m.out, &m.join
+	first, count := j.first[v.off], j.count(v.off)
+	if count == 1 {
+		m.drops.unsendable.Add(1)
+		v.off++
+		return 0, nil
+	}
+	j.refused(v.errno)
+	off, end, h := v.off, v.end, &v.hdrs[v.off].hdr
+	defer func() { v.off, v.end = off+1, end }()
+	h.SetIovlen(1)
+	h.Control, h.Controllen = nil, 0
+	v.end = off + 1
+	for i := range count {
+		h.Iov = &v.iovs[first+i]
+		if err := m.raw.Write(v.call); err != nil {
+			return sent, err
+		}
+		if v.errno != 0 {
+			m.drops.unsendable.Add(1)
+			continue
+		}
+		sent++
 	}
 	return sent, nil
 }

@@ -17,6 +17,9 @@ type single struct {
 	drops *udpDrops
 }
 
+// segment has nothing to switch.
+func (s *single) segment(bool) {}
+
 func (s *single) read(ms []Message) (int, error) {
 	for failures := 0; ; {
 		n, from, err := s.sock.ReadFromUDPAddrPort(ms[0].Buf)
