@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"time"
 
@@ -15,8 +14,11 @@ import (
 	"culvert/protocol/carrier"
 )
 
-// Window is how many requests are under way.
-const Window = 64
+// Window is how many requests are under way, Deep in the cells in which one peer asks as fast as it can.
+const (
+	Window = 64
+	Deep   = 1024
+)
 
 // Size says how large the world is that is measured.
 type Size struct {
@@ -38,7 +40,8 @@ type Bench struct {
 	dir      string
 	children []*proc.Child
 	w        *world.World
-	peer     protocol.Peer
+	peer     protocol.Peer // with segments
+	many     protocol.Peer // without
 	bare     bareAt
 	askers   map[string]asker
 	conns    map[string]*carrier.UDP // one for each asker: an answer that comes late is no other's
@@ -60,7 +63,7 @@ func (b *Bench) start(ctx context.Context) (err error) {
 	if err := b.child(ctx, "messages-bare", b.size.Peers, &b.bare); err != nil {
 		return err
 	}
-	var at netip.AddrPort
+	var at nodeAt
 	if err := b.child(ctx, "messages-node", nodeArg{Records: b.size.Records, Dir: b.dir}, &at); err != nil {
 		return err
 	}
@@ -72,7 +75,8 @@ func (b *Bench) start(ctx context.Context) (err error) {
 		return err
 	}
 	b.peer = server.Peer()
-	b.peer.Addr = at
+	b.many = b.peer
+	b.peer.Addr, b.many.Addr = at.One, at.Many
 	if err := b.references(); err != nil {
 		return err
 	}
@@ -80,7 +84,7 @@ func (b *Bench) start(ctx context.Context) (err error) {
 		return err
 	}
 	for name, a := range b.askers {
-		if b.conns[name], err = carrier.ListenUDP(loopback); err != nil {
+		if b.conns[name], err = listen(segmented(name)); err != nil {
 			delete(b.conns, name)
 			return err
 		}
@@ -110,8 +114,13 @@ func (b *Bench) references() error {
 		return err
 	}
 	b.askers[plainEcho] = &plainAsker{to: b.bare.Plain}
-	b.askers[sealedOne] = &sealedAsker{to: b.bare.Sealed, pairs: pairs[:1]}
-	b.askers[sealedMany] = &sealedAsker{to: b.bare.Sealed, pairs: pairs}
+	one, err := sealedPairs(1)
+	if err != nil {
+		return err
+	}
+	b.askers[sealedOne] = &sealedAsker{to: b.bare.Sealed, pairs: one}
+	b.askers[sealedDeep] = b.askers[sealedOne]
+	b.askers[sealedMany] = &sealedAsker{to: b.bare.SealedMany, pairs: pairs}
 	b.askers[publicEcho] = &publicAsker{to: b.bare.Public, side: side}
 	return nil
 }
@@ -148,10 +157,11 @@ func (b *Bench) nodes() error {
 		}
 	}
 	b.askers[pingOne] = newNodeAsker(with, ids[:1], b.peer, ping{})
-	b.askers[pingMany] = newNodeAsker(with, ids, b.peer, ping{})
-	b.askers[pingSigned] = newNodeAsker(without, ids[:1], b.peer, ping{})
-	b.askers[lookupNode] = newNodeAsker(with, ids[:1], b.peer, nodes)
-	b.askers[lookupTunnels] = newNodeAsker(with, ids[:1], b.peer, places)
+	b.askers[pingDeep] = b.askers[pingOne]
+	b.askers[pingMany] = newNodeAsker(with, ids, b.many, ping{})
+	b.askers[pingSigned] = newNodeAsker(without, ids[:1], b.many, ping{})
+	b.askers[lookupNode] = newNodeAsker(with, ids, b.many, nodes)
+	b.askers[lookupTunnels] = newNodeAsker(with, ids, b.many, places)
 	return nil
 }
 
@@ -159,14 +169,32 @@ func (b *Bench) nodes() error {
 const (
 	plainEcho     = "plain UDP echo"
 	sealedOne     = "bare AES-256-GCM echo, 1 peer"
+	sealedDeep    = "bare AES-256-GCM echo, 1 peer, 1,024 under way"
 	sealedMany    = "bare AES-256-GCM echo, %d peers"
 	publicEcho    = "bare Ed25519+X25519 echo"
 	pingOne       = "culvert Ping in a session, 1 peer"
+	pingDeep      = "culvert Ping in a session, 1 peer, 1,024 under way"
 	pingMany      = "culvert Ping in sessions, %d peers"
 	pingSigned    = "culvert Ping, signed (sessions off)"
 	lookupNode    = "culvert GetNode, %d records"
 	lookupTunnels = "culvert GetTunnelNodes, %d records"
 )
+
+// segmented says which cells may have the kernel segment: those with one peer at one address, which is where it helps a node.
+func segmented(name string) bool {
+	switch name {
+	case sealedOne, sealedDeep, pingOne, pingDeep:
+		return true
+	}
+	return false
+}
+
+func window(name string) int {
+	if name == sealedDeep || name == pingDeep {
+		return Deep
+	}
+	return Window
+}
 
 // label is a cell's name for people.
 func (b *Bench) label(name string) string {
@@ -183,18 +211,21 @@ func (b *Bench) label(name string) string {
 func (b *Bench) Group() measure.Group {
 	g := measure.Group{
 		Title: "round trips",
-		Notes: "one server process, one load process, one socket and one loop each; 64 requests under way; lookups warm from SQLite, in a session;\n" +
-			"sealed and plain echo 200 bytes, Ed25519+X25519 echo and signed Ping 276 bytes",
+		Notes: "one server process, one load process, one socket and one loop each; 64 requests under way, or 1,024; lookups warm from SQLite, in\n" +
+			"sessions of as many peers; sealed and plain echo 200 bytes, Ed25519+X25519 echo and signed Ping 276 bytes. With 1 peer the kernel\n" +
+			"segments (UDP GSO and GRO) on both sides, for the bare echo too, and culvert packs messages into shared datagrams. In all other\n" +
+			"cells segmenting is off on both sides, as if each peer had an address of its own; there each message is a datagram",
 	}
 	for _, c := range [][2]string{
-		{plainEcho, ""}, {sealedOne, plainEcho}, {pingOne, sealedOne}, {sealedMany, plainEcho}, {pingMany, sealedMany},
-		{publicEcho, plainEcho}, {pingSigned, publicEcho}, {lookupNode, sealedOne}, {lookupTunnels, sealedOne},
+		{plainEcho, ""}, {sealedMany, plainEcho}, {pingMany, sealedMany}, {sealedOne, plainEcho}, {pingOne, sealedOne},
+		{sealedDeep, plainEcho}, {pingDeep, sealedDeep},
+		{publicEcho, plainEcho}, {pingSigned, publicEcho}, {lookupNode, sealedMany}, {lookupTunnels, sealedMany},
 	} {
 		a, conn := b.askers[c[0]], b.conns[c[0]]
 		g.Cells = append(g.Cells, measure.Cell{
 			Name: b.label(c[0]), Unit: "/s", Reference: b.label(c[1]),
 			Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
-				return drive(ctx, conn, a, Window, d)
+				return drive(ctx, conn, a, window(c[0]), d)
 			},
 		})
 	}

@@ -13,6 +13,9 @@
 // record is not checked by the load, which is the reader's work and not the server's.
 //
 // “1,000 peers” are 1,000 identities with a key and a session of their own, used in turn behind the load's one socket,
-// so that the load's system calls are the same in every cell. The limits that protect a node from strangers (public-key
+// so that the load's system calls are the same in every cell. Real ones have an address each, which the kernel could not join
+// to segments; so segmentation (carrier's UDP.Segment) is off on both sides in these cells, for the bare echo as well. In the
+// cells with one peer it is on for both. The server's loop is the node's in shape (node's loop.go and dispatch.go, without STUN,
+// QUIC and streams): the whole of node needs a domain and a disk. The limits that protect a node from strangers (public-key
 // operations and handshakes a second) are raised; nothing is switched off.
 package messages

@@ -13,9 +13,7 @@ import (
 
 const (
 	batch = 64
-	// answers are taken fewer at a time than there are requests under way, so that the server has work meanwhile.
-	answers = 16
-	room    = 1500
+	room  = 1500
 	// silence is after how long without any datagram the load looks for what was lost, giveUp when it believes it.
 	silence = 250 * time.Millisecond
 	giveUp  = 2 * time.Second
@@ -52,7 +50,7 @@ func buffers(n int) []carrier.Message {
 
 // drive keeps window requests under way for d and returns the answers a second.
 func drive(ctx context.Context, conn *carrier.UDP, a asker, window int, d time.Duration) (measure.Sample, error) {
-	l := load{conn: conn, a: a, ms: buffers(answers), heard: time.Now()}
+	l := newLoad(conn, a, window)
 	defer a.abandon()
 	start := time.Now()
 	now, end := start, start.Add(d)
@@ -74,7 +72,7 @@ func drive(ctx context.Context, conn *carrier.UDP, a asker, window int, d time.D
 
 // warm has n requests answered before anything is measured: sessions are open then, certificates known, records in memory.
 func warm(ctx context.Context, conn *carrier.UDP, a asker, n int) error {
-	l := load{conn: conn, a: a, ms: buffers(answers), heard: time.Now()}
+	l := newLoad(conn, a, batch)
 	defer a.abandon()
 	now := time.Now()
 	for deadline := now.Add(warmLimit); l.done < n; now = time.Now() {
@@ -98,6 +96,11 @@ type load struct {
 	lost int
 
 	heard time.Time // when the last datagram came
+}
+
+// newLoad takes answers fewer at a time than there are requests under way, so that the server has work meanwhile.
+func newLoad(conn *carrier.UDP, a asker, window int) *load {
+	return &load{conn: conn, a: a, ms: buffers(min(max(window/4, 1), batch)), heard: time.Now()}
 }
 
 // step fills the window, writes, and takes what has been answered.

@@ -28,7 +28,7 @@ func (a *lossy) overdue(now time.Time, _ time.Duration) int { return a.plainAske
 func echoServer(t *testing.T, respond responder) (*serving, *plainAsker, *carrier.UDP) {
 	t.Helper()
 	var s serving
-	at, err := s.add(func(c *carrier.UDP) error { return serveEcho(c, respond) })
+	at, err := s.add(true, func(c *carrier.UDP) error { return serveEcho(c, respond) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func TestEveryCellDoesItsWork(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
-	if len(g.Rows) != 9 {
+	if len(g.Rows) != 11 {
 		t.Errorf("%d rows", len(g.Rows))
 	}
 	for _, r := range g.Rows {

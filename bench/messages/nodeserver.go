@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -25,6 +26,9 @@ type nodeArg struct {
 	Records int // of each of Node and NodeInfo
 	Dir     string
 }
+
+// nodeAt is where the culvert part is served: with segments, and without.
+type nodeAt struct{ One, Many netip.AddrPort }
 
 // Node is the part that is a culvert node: it answers Ping, and lookups as a super-node does.
 func Node(ctx context.Context, arg json.RawMessage, ready func(any) error) (err error) {
@@ -50,8 +54,11 @@ func Node(ctx context.Context, arg json.RawMessage, ready func(any) error) (err 
 	}
 	var s serving
 	defer func() { err = errors.Join(err, s.close()) }()
-	at, err := s.add(n.loop)
-	if err != nil {
+	var at nodeAt
+	if at.One, err = s.add(true, n.loop); err != nil {
+		return err
+	}
+	if at.Many, err = s.add(false, n.loop); err != nil {
 		return err
 	}
 	if err := ready(at); err != nil {

@@ -55,9 +55,18 @@ type serving struct {
 	err   error
 }
 
-// add listens and runs loop on the socket.
-func (s *serving) add(loop func(*carrier.UDP) error) (netip.AddrPort, error) {
+// listen opens a socket. One without segments is as for peers at different addresses.
+func listen(segments bool) (*carrier.UDP, error) {
 	c, err := carrier.ListenUDP(loopback)
+	if err == nil && !segments {
+		c.Segment(false)
+	}
+	return c, err
+}
+
+// add listens and runs loop on the socket.
+func (s *serving) add(segments bool, loop func(*carrier.UDP) error) (netip.AddrPort, error) {
+	c, err := listen(segments)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
@@ -81,7 +90,7 @@ func (s *serving) close() error {
 
 // bareAt is where the references are served.
 type bareAt struct {
-	Plain, Sealed, Public netip.AddrPort
+	Plain, Sealed, SealedMany, Public netip.AddrPort
 }
 
 // Bare is the part that serves the references; its argument is the number of peers.
@@ -94,6 +103,10 @@ func Bare(ctx context.Context, arg json.RawMessage, ready func(any) error) (err 
 	if err != nil {
 		return err
 	}
+	one, err := sealedPairs(1)
+	if err != nil {
+		return err
+	}
 	_, public, err := publicSides()
 	if err != nil {
 		return err
@@ -102,14 +115,16 @@ func Bare(ctx context.Context, arg json.RawMessage, ready func(any) error) (err 
 	defer func() { err = errors.Join(err, s.close()) }()
 	var at bareAt
 	for _, e := range []struct {
-		at *netip.AddrPort
-		r  responder
+		at       *netip.AddrPort
+		segments bool
+		r        responder
 	}{
-		{&at.Plain, func(in []byte, out *carrier.Message) { out.N = copy(out.Buf, in) }},
-		{&at.Sealed, (&sealedEcho{pairs: pairs}).respond},
-		{&at.Public, public.respond},
+		{&at.Plain, false, func(in []byte, out *carrier.Message) { out.N = copy(out.Buf, in) }},
+		{&at.Sealed, true, (&sealedEcho{pairs: one}).respond},
+		{&at.SealedMany, false, (&sealedEcho{pairs: pairs}).respond},
+		{&at.Public, false, public.respond},
 	} {
-		if *e.at, err = s.add(func(c *carrier.UDP) error { return serveEcho(c, e.r) }); err != nil {
+		if *e.at, err = s.add(e.segments, func(c *carrier.UDP) error { return serveEcho(c, e.r) }); err != nil {
 			return err
 		}
 	}
