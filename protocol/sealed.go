@@ -93,7 +93,7 @@ func (s *Session) Unseal(v *Verified, b []byte, from netip.AddrPort) error {
 		return errBundle
 	}
 	v.rest = p
-	v.Receiver, v.Sender, v.From, v.Session, v.Raw, v.Node = s.Local, s.Peer.ID, from, s.Index, nil, s.Peer
+	v.Receiver, v.Sender, v.From, v.Session, v.Raw, v.Node = s.Local, s.sender, from, s.Index, nil, s.Peer
 	v.ReplyLimit = MaxSessionPayload
 	return nil
 }

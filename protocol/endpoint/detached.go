@@ -11,15 +11,15 @@ import (
 // SealSigned makes a signed message for a peer without sending it: for a stream, or for another node to hand on. Its
 // protocol.ParseEnvelope shows the message ID that an answer will echo.
 func (e *Endpoint) SealSigned(now time.Time, local protocol.ID, to protocol.Peer, cmd protocol.Command, payload []byte) ([]byte, error) {
-	h, err := e.route(local, to)
-	if err != nil {
+	var h hop
+	if err := e.route(local, &to, &h); err != nil {
 		return nil, err
 	}
 	id, err := e.rand.uint64()
 	if err != nil {
 		return nil, err
 	}
-	return e.sign(nil, now, h.local, h.to, cmd, false, id, payload, nil)
+	return e.sign(nil, now, h.local, to, cmd, false, id, payload, nil)
 }
 
 // SealReply makes the signed answer to a message that came in one, without sending it.

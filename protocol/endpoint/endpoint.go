@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,7 +69,7 @@ type Endpoint struct {
 	cookieRate prefixLimiter
 
 	offset     atomic.Int64
-	identities atomic.Pointer[map[protocol.ID]*identity]
+	identities atomic.Pointer[identityTable]
 
 	mu    sync.Mutex // serialises changes of identities, and sweeps
 	swept time.Time
@@ -106,7 +106,7 @@ func New(cfg Config) (*Endpoint, error) {
 		}
 	}
 	e.offset.Store(int64(cfg.ClockOffset))
-	e.identities.Store(&map[protocol.ID]*identity{})
+	e.identities.Store(newIdentityTable(nil))
 	return e, nil
 }
 
@@ -118,30 +118,25 @@ func (e *Endpoint) AddIdentity(id Identity) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	old := *e.identities.Load()
-	if i, ok := old[id.ID]; ok {
+	if i := e.identity(id.ID); i != nil {
 		i.set(id)
 		i.generation.Add(1)
 		return nil
 	}
-	m := maps.Clone(old)
-	m[id.ID] = newIdentity(id, e.cfg.Limits)
-	e.identities.Store(&m)
+	e.identities.Store(newIdentityTable(append(slices.Clone(e.identities.Load().all), newIdentity(id, e.cfg.Limits))))
 	return nil
 }
 
 // RemoveIdentity drops an identity with its sessions; its calls fail at the next Tick.
 func (e *Endpoint) RemoveIdentity(id protocol.ID) {
 	e.mu.Lock()
-	old := *e.identities.Load()
-	i, ok := old[id]
-	if ok {
-		m := maps.Clone(old)
-		delete(m, id)
-		e.identities.Store(&m)
+	i := e.identity(id)
+	if i != nil {
+		l := slices.DeleteFunc(slices.Clone(e.identities.Load().all), func(o *identity) bool { return o == i })
+		e.identities.Store(newIdentityTable(l))
 	}
 	e.mu.Unlock()
-	if !ok {
+	if i == nil {
 		return
 	}
 	i.removed.Store(true)
@@ -154,15 +149,15 @@ func (e *Endpoint) RemoveIdentity(id protocol.ID) {
 
 // Identities are the IDs that are served.
 func (e *Endpoint) Identities() []protocol.ID {
-	m := *e.identities.Load()
-	l := make([]protocol.ID, 0, len(m))
-	for id := range m {
-		l = append(l, id)
+	all := e.identities.Load().all
+	l := make([]protocol.ID, len(all))
+	for k, i := range all {
+		l[k] = i.id
 	}
 	return l
 }
 
-func (e *Endpoint) identity(id protocol.ID) *identity { return (*e.identities.Load())[id] }
+func (e *Endpoint) identity(id protocol.ID) *identity { return e.identities.Load().find(&id) }
 
 func (e *Endpoint) local(id protocol.ID) (*identity, error) {
 	if i := e.identity(id); i != nil {
@@ -182,7 +177,7 @@ func (e *Endpoint) Recheck() {
 }
 
 func (e *Endpoint) forget(which func(*identity, *peer) bool) {
-	for _, i := range *e.identities.Load() {
+	for _, i := range e.identities.Load().all {
 		for _, p := range i.removePeers(func(p *peer) bool { return which(i, p) }) {
 			e.calls.fail(func(c *call) bool { return c.peer == p }, ErrRevoked)
 			e.dropPeer(p)

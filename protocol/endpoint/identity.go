@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"container/list"
+	"encoding/binary"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -51,10 +52,47 @@ type identity struct {
 	generation atomic.Uint32
 	removed    atomic.Bool
 
+	last atomic.Pointer[peer] // asked for last, if it is still among peers
+
 	mu    sync.Mutex
 	peers map[protocol.ID]*peer
 	order list.List // of *peer; the front was looked at longest ago
 	asked asked
+}
+
+// identityTable finds identities. It is made anew for every change, and looked at for every message: IDs are hashes, so that a
+// few bytes of them are the place.
+type identityTable struct {
+	all    []*identity
+	places []*identity // a power of two, at most half of them taken
+}
+
+func newIdentityTable(all []*identity) *identityTable {
+	n := 2
+	for n < 2*len(all) {
+		n *= 2
+	}
+	t := &identityTable{all: all, places: make([]*identity, n)}
+	for _, i := range all {
+		k := t.place(&i.id)
+		for t.places[k] != nil {
+			k = (k + 1) & (len(t.places) - 1)
+		}
+		t.places[k] = i
+	}
+	return t
+}
+
+func (t *identityTable) place(id *protocol.ID) int {
+	return int(binary.BigEndian.Uint32(id[len(id)-4:])) & (len(t.places) - 1)
+}
+
+func (t *identityTable) find(id *protocol.ID) *identity {
+	for k := t.place(id); ; k = (k + 1) & (len(t.places) - 1) {
+		if i := t.places[k]; i == nil || i.id == *id {
+			return i
+		}
+	}
 }
 
 func newIdentity(id Identity, l Limits) *identity {
@@ -75,9 +113,16 @@ func (i *identity) set(id Identity) {
 
 // known is the peer of that ID, if any.
 func (i *identity) known(id protocol.ID) *peer {
+	if p := i.last.Load(); p != nil && p.id == id {
+		return p
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.peers[id]
+	p := i.peers[id]
+	if p != nil {
+		i.last.Store(p)
+	}
+	return p
 }
 
 // peer is the peer of that ID, made if need be. Who must go for it is returned, for the caller to drop.
@@ -108,6 +153,7 @@ func (i *identity) evictLocked() *peer {
 		}
 		i.order.Remove(front)
 		delete(i.peers, p.id)
+		i.last.CompareAndSwap(p, nil)
 		return p
 	}
 }
@@ -119,6 +165,7 @@ func (i *identity) removePeers(which func(*peer) bool) (gone []*peer) {
 		if which(p) {
 			i.order.Remove(p.element)
 			delete(i.peers, id)
+			i.last.CompareAndSwap(p, nil)
 			gone = append(gone, p)
 		}
 	}

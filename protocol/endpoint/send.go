@@ -14,12 +14,12 @@ import (
 // reply of the right peer to one of its message IDs completes it, Busy and WrongRange too. to.Addr may be left out for a
 // peer that was heard before, its keys for one whose certificate is known.
 func (e *Endpoint) Call(now time.Time, local protocol.ID, to protocol.Peer, cmd protocol.Command, payload []byte, timeout time.Duration, out *Outbox) (CallID, error) {
-	h, err := e.route(local, to)
-	if err != nil {
+	c, h := e.calls.fresh(), hop{}
+	c.to = to
+	if err := e.route(local, &c.to, &h); err != nil {
 		return 0, err
 	}
-	c := e.calls.fresh()
-	c.local, c.peer, c.to, c.cmd, c.began, c.deadline = h.local, h.peer, h.to, cmd, now, now.Add(timeout)
+	c.local, c.peer, c.cmd, c.began, c.deadline = h.local, h.peer, cmd, now, now.Add(timeout)
 	c.keep(payload)
 	if err := e.begin(now, c, &h, out); err != nil {
 		return 0, err
@@ -31,7 +31,7 @@ func (e *Endpoint) Call(now time.Time, local protocol.ID, to protocol.Peer, cmd 
 // the table of calls.
 func (e *Endpoint) begin(now time.Time, c *call, h *hop, out *Outbox) error {
 	if !h.addr.IsValid() {
-		return fmt.Errorf("%w: %s", ErrNoRoute, h.to.ID.Short())
+		return fmt.Errorf("%w: %s", ErrNoRoute, c.to.ID.Short())
 	}
 	s := h.session
 	if s == nil || now.Before(h.signed) || !e.sealable(c) || e.ended(now, s) || e.ageing(now, s) {
@@ -78,57 +78,55 @@ func (e *Endpoint) Cancel(id CallID) {
 
 // hop is a peer as one call finds it.
 type hop struct {
-	local *identity
-	peer  *peer
-	to    protocol.Peer // with the keys that the caller left out
-
+	local   *identity
+	peer    *peer
 	cert    *protocol.CertifiedNode
 	session *session // to send on
 	signed  time.Time
 	addr    netip.AddrPort // where the caller said, else from where the peer was last heard
 }
 
-func (h *hop) look() {
+func (h *hop) look(to *protocol.Peer) {
 	p := h.peer
 	p.mu.Lock()
 	h.cert, h.session, h.signed, h.addr = p.cert, p.current, p.signed, p.addr
 	p.mu.Unlock()
-	if h.to.Addr.IsValid() {
-		h.addr = h.to.Addr
+	if to.Addr.IsValid() {
+		h.addr = to.Addr
 	}
 }
 
-// route finds the identity and the peer, and the keys that the caller left out.
-func (e *Endpoint) route(local protocol.ID, to protocol.Peer) (hop, error) {
+// route finds the identity and the peer, and fills in the keys that the caller left out.
+func (e *Endpoint) route(local protocol.ID, to *protocol.Peer, h *hop) error {
 	i, err := e.local(local)
-	h := hop{local: i, to: to}
 	if err != nil {
-		return h, err
+		return err
 	}
+	h.local = i
 	if i.state.Load().revoked(to.ID) {
-		return h, fmt.Errorf("%w: %s", ErrRevoked, to.ID.Short())
+		return fmt.Errorf("%w: %s", ErrRevoked, to.ID.Short())
 	}
 	if h.peer = i.known(to.ID); h.peer != nil {
-		h.look()
+		h.look(to)
 		if c := h.cert; c != nil {
-			if h.to.Signing.IsZero() {
-				h.to.Signing, h.to.Sealing = c.Signing, c.Sealing
+			if to.Signing.IsZero() {
+				to.Signing, to.Sealing = c.Signing, c.Sealing
 			}
-			if h.to.Signing == c.Signing && !h.to.Sealing.IsZero() {
-				return h, nil // the certificate has bound the key to the ID
+			if to.Signing == c.Signing && !to.Sealing.IsZero() {
+				return nil // the certificate has bound the key to the ID
 			}
 		}
 	}
-	if h.to.Signing.IsZero() || h.to.Sealing.IsZero() || to.ID != protocol.NodeID(to.ID.Domain(), h.to.Signing) {
-		return h, fmt.Errorf("%w: %s", ErrPeer, to.ID.Short())
+	if to.Signing.IsZero() || to.Sealing.IsZero() || to.ID != protocol.NodeID(to.ID.Domain(), to.Signing) {
+		return fmt.Errorf("%w: %s", ErrPeer, to.ID.Short())
 	}
 	var gone *peer
 	h.peer, gone = i.peer(to.ID)
 	if gone != nil {
 		e.dropPeer(gone)
 	}
-	h.look()
-	return h, nil
+	h.look(to)
+	return nil
 }
 
 func (e *Endpoint) start(now time.Time, c *call) error {
@@ -275,12 +273,12 @@ func (e *Endpoint) sign(dst []byte, now time.Time, i *identity, to protocol.Peer
 // Send sends one message that nobody waits for: over a live session, else signed, to to.Addr or where the peer was last heard.
 // For a few seconds it is kept, and sent again should the peer have to be told who we are, or have lost the session.
 func (e *Endpoint) Send(now time.Time, local protocol.ID, to protocol.Peer, cmd protocol.Command, payload []byte, out *Outbox) error {
-	h, err := e.route(local, to)
-	if err != nil {
+	c, h := e.calls.fresh(), hop{}
+	c.to = to
+	if err := e.route(local, &c.to, &h); err != nil {
 		return err
 	}
-	c := e.calls.fresh()
-	c.local, c.peer, c.to, c.cmd, c.began, c.deadline = h.local, h.peer, h.to, cmd, now, now.Add(oneWayKept)
+	c.local, c.peer, c.cmd, c.began, c.deadline = h.local, h.peer, cmd, now, now.Add(oneWayKept)
 	c.oneWay = true
 	c.keep(payload)
 	return e.begin(now, c, &h, out)

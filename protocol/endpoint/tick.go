@@ -89,7 +89,7 @@ func (e *Endpoint) sweep(now time.Time) {
 		return idle >= e.cfg.IdleAfter || !s.confirmed.Load() && idle >= halfLife || e.ended(now, s)
 	})
 	local := e.clock(now)
-	for _, i := range *e.identities.Load() {
+	for _, i := range e.identities.Load().all {
 		i.replay.Sweep(local)
 	}
 }
