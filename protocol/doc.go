@@ -24,7 +24,7 @@
 //	 4     36  receiver   ID
 //	40     36  sender     ID
 //	76      8  timestamp  ms since 1970, sender's clock
-//	84      8  message ID drawn at random by who asks; a reply echoes it
+//	84      8  message ID 44 bits or more drawn at random by who asks; a reply echoes it
 //	92         payload    see below
 //	n−96   64  signature  Ed25519 by the sender over "culvert 1 message\x00" ‖ bytes 0 to n−96
 //	n−32   16  mac1       HMAC keyed by SHA-256("culvert 1 mac1\x00" ‖ hash of receiver's ID) over bytes 0 to n−32

@@ -80,7 +80,15 @@ type signedAttempt struct {
 
 const callShards = 16
 
-// callTable finds calls by message ID. All IDs of one call have the same low bits, so a call lives in one shard.
+// Message IDs are drawn at random but for their low bits, which say where the call is: its shard and its place there. That leaves
+// 44 bits that nobody can foresee, and all IDs of a call have the same low bits.
+const (
+	placeBits = 16
+	whereBits = 4 + placeBits // callShards is 1 << 4
+	whereMask = 1<<whereBits - 1
+)
+
+// callTable finds calls by message ID, without hashing.
 type callTable struct {
 	max    int64
 	n      atomic.Int64
@@ -90,16 +98,14 @@ type callTable struct {
 
 type callShard struct {
 	mu     sync.Mutex
-	m      map[uint64]*call
+	places []*call
+	free   []uint32 // of places
 	timers timers
 }
 
 func (t *callTable) init(limit int) {
 	t.max = int64(limit)
 	t.spare.New = func() any { return new(call) }
-	for i := range t.shards {
-		t.shards[i].m = make(map[uint64]*call)
-	}
 }
 
 // fresh is an empty call, which may be one that was answered.
@@ -107,20 +113,37 @@ func (t *callTable) fresh() *call { return t.spare.Get().(*call) }
 
 func (t *callTable) shard(id uint64) *callShard { return &t.shards[id%callShards] }
 
-// add takes in a call under its own ID, with the attempt that was made under it, if one was.
-func (t *callTable) add(c *call) bool {
+// at is the call whose messages have such IDs, which may be another than the one that this ID was of.
+func (sh *callShard) at(id uint64) *call {
+	if k := id & whereMask / callShards; k < uint64(len(sh.places)) {
+		return sh.places[k]
+	}
+	return nil
+}
+
+// add takes in a call, which gets its ID of a random number, and so does the attempt that was made under it, if one was.
+func (t *callTable) add(c *call, random uint64) bool {
 	if t.n.Add(1) > t.max {
 		t.n.Add(-1)
 		return false
 	}
-	sh := t.shard(uint64(c.id))
+	sh := t.shard(random)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.m[uint64(c.id)] != nil {
+	k := uint64(len(sh.places))
+	if last := len(sh.free) - 1; last >= 0 {
+		k, sh.free = uint64(sh.free[last]), sh.free[:last]
+		sh.places[k] = c
+	} else if k < 1<<placeBits {
+		sh.places = append(sh.places, c)
+	} else {
 		t.n.Add(-1)
 		return false
 	}
-	sh.m[uint64(c.id)] = c
+	c.id = CallID(random&^whereMask | k*callShards | random%callShards)
+	if c.idUsed {
+		c.attempts[0].id = uint64(c.id)
+	}
 	sh.timers.join(c)
 	return true
 }
@@ -144,12 +167,8 @@ func (t *callTable) sent(c *call, a attempt) bool {
 		return false
 	}
 	if len(c.attempts) >= 8 {
-		if old := c.attempts[0].id; old != uint64(c.id) {
-			delete(sh.m, old)
-		}
 		c.attempts = append(c.attempts[:0], c.attempts[1:]...)
 	}
-	sh.m[a.id] = c
 	if c.attempts == nil {
 		c.attempts = c.room[:0]
 	}
@@ -162,7 +181,7 @@ func (t *callTable) find(id uint64) (*call, attempt, bool) {
 	sh := t.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	c := sh.m[id]
+	c := sh.at(id)
 	if c == nil {
 		return nil, attempt{}, false
 	}
@@ -187,7 +206,7 @@ func (c *call) attempt(id uint64) *attempt {
 func (t *callTable) answer(id uint64, plain func(*call) bool) (done CallID, oneWay, ok bool) {
 	sh := t.shard(id)
 	sh.mu.Lock()
-	c := sh.m[id]
+	c := sh.at(id)
 	if c == nil || c.attempt(id) == nil || !plain(c) || !t.finishLocked(sh, c) {
 		sh.mu.Unlock()
 		return 0, false, false
@@ -215,14 +234,9 @@ func (t *callTable) finishLocked(sh *callShard, c *call) bool {
 		return false
 	}
 	c.done = true
-	own := false
-	for i := range c.attempts {
-		delete(sh.m, c.attempts[i].id)
-		own = own || c.attempts[i].id == uint64(c.id)
-	}
-	if !own {
-		delete(sh.m, uint64(c.id))
-	}
+	k := uint32(c.id & whereMask / callShards)
+	sh.places[k] = nil
+	sh.free = append(sh.free, k)
 	sh.timers.leave(c)
 	t.n.Add(-1)
 	return true

@@ -71,7 +71,7 @@ func (e *Endpoint) Cancel(id CallID) {
 	sh := e.calls.shard(uint64(id))
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if c := sh.m[uint64(id)]; c != nil && c.id == id && c.opening == nil {
+	if c := sh.at(uint64(id)); c != nil && c.id == id && c.opening == nil {
 		e.calls.finishLocked(sh, c)
 	}
 }
@@ -139,14 +139,7 @@ func (e *Endpoint) start(now time.Time, c *call) error {
 		if err != nil {
 			return err
 		}
-		if id == 0 {
-			continue
-		}
-		c.id = CallID(id)
-		if c.idUsed {
-			c.attempts[0].id = id
-		}
-		if e.calls.add(c) {
+		if id&^whereMask != 0 && e.calls.add(c, id) {
 			return nil
 		}
 	}
@@ -159,7 +152,7 @@ func (e *Endpoint) messageID(c *call) (uint64, error) {
 		return uint64(c.id), nil
 	}
 	id, err := e.rand.uint64()
-	return id&^(callShards-1) | uint64(c.id)%callShards, err
+	return id&^whereMask | uint64(c.id)&whereMask, err
 }
 
 // transmit sends a call once more, or puts it in line for a session that is being opened.
