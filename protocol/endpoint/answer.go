@@ -9,10 +9,10 @@ import (
 )
 
 // answered completes the call that the authentic reply in ev answers, in a session or signed.
-func (e *Endpoint) answered(now time.Time, i *identity, ev *Event, out *Outbox) {
-	v := &ev.Verified
+func (e *Endpoint) answered(now time.Time, p *peer, ev *Event, out *Outbox) {
+	v, i := &ev.Verified, p.owner
 	id, oneWay, ok := e.calls.answer(v.MessageID, func(c *call) bool {
-		return c.local == i && c.to.ID == v.Sender && c.opening == nil &&
+		return (c.peer == p || c.local == p.owner && c.to.ID == v.Sender) && c.opening == nil &&
 			(v.Command != protocol.CmdPong || c.cmd == protocol.CmdPing && v.Sender.Domain() != protocol.OperatorDomain)
 	})
 	if ok {
@@ -131,7 +131,7 @@ func (e *Endpoint) receiveReply(now time.Time, from netip.AddrPort, i *identity,
 		e.drops.drop(Stale)
 		e.misdated(now, c, false, out)
 	default:
-		if e.answered(now, i, ev, out); ev.Kind == EventCallDone {
+		if e.answered(now, c.peer, ev, out); ev.Kind == EventCallDone {
 			c.peer.validated(now, from)
 		}
 	}

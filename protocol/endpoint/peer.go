@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/protocol/key"
 )
 
 // maxHalf is how many sessions a peer may have opened towards us without having used them: its retransmits.
@@ -18,16 +19,17 @@ const maxHalf = 4
 // peer is what one identity knows of one other node.
 type peer struct {
 	id      protocol.ID
-	owner   *identity
-	element *list.Element // guarded by owner.mu
 	touched atomic.Bool
+	owner   *identity
 
 	mu       sync.Mutex
-	cert     *protocol.CertifiedNode // verified under the identity's trust
-	addr     netip.AddrPort          // of the last message that proved to be the peer's
+	current  *session       // the one to send on
+	addr     netip.AddrPort // of the last message that proved to be the peer's
 	seen     time.Time
-	current  *session // the one to send on
-	previous *session // still received on
+	signing  key.Public              // cert's
+	cert     *protocol.CertifiedNode // verified under the identity's trust
+	element  *list.Element           // guarded by owner.mu
+	previous *session                // still received on
 	half     []*session
 	opening  *call
 	waiting  []*call
@@ -59,7 +61,7 @@ func (p *peer) learn(c *protocol.CertifiedNode) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cert == nil || c.Sequence >= p.cert.Sequence || p.cert.Expires.Before(c.Expires) {
-		p.cert = c
+		p.cert, p.signing = c, c.Signing
 	}
 }
 

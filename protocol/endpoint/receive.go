@@ -88,7 +88,7 @@ func (e *Endpoint) More(now time.Time, ev *Event, out *Outbox) bool {
 		case v.Command.AlwaysSigned():
 			e.drops.drop(NeedsSignature)
 		case v.Reply:
-			if e.answered(now, ev.s.peer.owner, ev, out); ev.Kind != EventNone {
+			if e.answered(now, ev.s.peer, ev, out); ev.Kind != EventNone {
 				return true
 			}
 		default:

@@ -83,6 +83,7 @@ type hop struct {
 	cert    *protocol.CertifiedNode
 	session *session // to send on
 	signed  time.Time
+	own     bool           // the caller has given the key of the certificate
 	addr    netip.AddrPort // where the caller said, else from where the peer was last heard
 }
 
@@ -90,6 +91,7 @@ func (h *hop) look(to *protocol.Peer) {
 	p := h.peer
 	p.mu.Lock()
 	h.cert, h.session, h.signed, h.addr = p.cert, p.current, p.signed, p.addr
+	h.own = h.cert != nil && p.signing == to.Signing
 	p.mu.Unlock()
 	if to.Addr.IsValid() {
 		h.addr = to.Addr
@@ -108,13 +110,11 @@ func (e *Endpoint) route(local protocol.ID, to *protocol.Peer, h *hop) error {
 	}
 	if h.peer = i.known(to.ID); h.peer != nil {
 		h.look(to)
-		if c := h.cert; c != nil {
-			if to.Signing.IsZero() {
-				to.Signing, to.Sealing = c.Signing, c.Sealing
-			}
-			if to.Signing == c.Signing && !to.Sealing.IsZero() {
-				return nil // the certificate has bound the key to the ID
-			}
+		if c := h.cert; c != nil && to.Signing.IsZero() {
+			to.Signing, to.Sealing, h.own = c.Signing, c.Sealing, true
+		}
+		if h.own && !to.Sealing.IsZero() {
+			return nil // the certificate has bound the key to the ID
 		}
 	}
 	if to.Signing.IsZero() || to.Sealing.IsZero() || to.ID != protocol.NodeID(to.ID.Domain(), to.Signing) {

@@ -14,14 +14,13 @@ const halfLife = 30 * time.Second
 // session is a protocol.Session with what the endpoint must know of it.
 type session struct {
 	protocol.Session
+	confirmed  atomic.Bool  // the peer has used it, or answered its opening
+	generation uint32       // of the identity's certificate that the peer was shown
+	used       atomic.Int64 // unix ms of the last message either way
 	peer       *peer
 	born       time.Time
 	expires    time.Time // of the peer's certificate
-	generation uint32    // of the identity's certificate that the peer was shown
 	element    *list.Element
-
-	confirmed atomic.Bool  // the peer has used it, or answered its opening
-	used      atomic.Int64 // unix ms of the last message either way
 }
 
 func (s *session) crypt() *protocol.Session { return &s.Session }
