@@ -42,4 +42,12 @@
 // A packet's way: carrier.Conn.ReadBatch → endpoint.Receive (decrypt, signature, replay, time) → protocol.Verified →
 // dispatch → handler → reply bytes → endpoint.Reply → WriteBatch. An app's way: localapi → Backend → tunnel.Manager.Open →
 // Resolver (signed record) → guard → race over routes.
+//
+// Every queue is bounded: the socket's buffer, the pool's, a stream's, the calls under way. When more comes than is handled, what
+// costs least to refuse goes first:
+//
+//	1  STUN and whatever else is answered to anybody: dropped
+//	2  signed messages of who has no cookie, openings of sessions among them: asked for one, before any public-key work
+//	3  Puts of a node or domain past its rate, and what a full pool has no room for: Busy or a refusal, before any signature
+//	4  messages in a session that are answered from memory: never here, only by the kernel when the socket's buffer is full
 package node

@@ -18,6 +18,9 @@ const (
 	tickAtLeast = time.Second // while calls are under way: an answer may make the next step due earlier
 	tickResting = time.Minute // while none are
 	tickAtMost  = 5 * time.Millisecond
+
+	// pressedAfter full batches in a row the socket has held a thousand datagrams and more at any time: more comes than is handled.
+	pressedAfter = 16
 )
 
 // readLoop takes datagrams in batches, lets the endpoint judge each, runs fast handlers at once, and writes all answers in
@@ -32,7 +35,7 @@ func (n *Node) readLoop(ctx context.Context) {
 		out writer
 	)
 	ev.Verified.Scratch = new(protocol.Scratch)
-	for {
+	for full := 0; ; {
 		k, err := n.conn.ReadBatch(ms)
 		if err != nil {
 			if ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
@@ -40,6 +43,10 @@ func (n *Node) readLoop(ctx context.Context) {
 			}
 			return
 		}
+		if full++; k < len(ms) {
+			full = 0
+		}
+		n.press(full >= pressedAfter)
 		now := n.now()
 		for i := range ms[:k] {
 			m := &ms[i]
@@ -69,6 +76,14 @@ func (n *Node) readLoop(ctx context.Context) {
 		}
 		out.flush(n.mux)
 		n.wakeForCalls()
+	}
+}
+
+// press notes whether more comes in than is handled. What costs least to refuse is shed first; see doc.go.
+func (n *Node) press(on bool) {
+	if n.pressed.Load() != on {
+		n.pressed.Store(on)
+		n.ep.Press(on)
 	}
 }
 

@@ -80,6 +80,7 @@ type Node struct {
 	drops     counters
 	wakeTick  chan struct{}
 	tickRests atomic.Bool   // the tick loop sleeps until the next sweep
+	pressed   atomic.Bool   // the socket brings more than is handled
 	busyNow   chan struct{} // this node may be an end of a live tunnel
 	calls     calls
 	asking    asking // TunnelRequests whose answers come by way of a super-node

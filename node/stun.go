@@ -39,6 +39,10 @@ func (n *Node) answerSTUN(now time.Time, from netip.AddrPort, b []byte, out *end
 		n.drops.add("STUN is not served here")
 		return
 	}
+	if n.pressed.Load() {
+		n.drops.add("STUN under load")
+		return
+	}
 	if !n.nat.stunLimit.AllowSource(now, from) {
 		n.drops.add("STUN over the limit")
 		return

@@ -34,6 +34,7 @@
 //
 // Every signed message passes, in this order: shape, receiver, mac1, revocation, replay (a look), load (a cookie is asked for
 // above Limits.PublicKeyRate), certificate, signature, time, replay (taken in), payload. Unsolicited answers are dropped before
-// any public-key work. Whatever is sent unasked (hints, GetNode, cookies, the Pong to a stale message) is limited by source
+// any public-key work. Under Press a cookie is asked for at once. Messages in a session pass none of that: they are what is shed
+// last. Whatever is sent unasked (hints, GetNode, cookies, the Pong to a stale message) is limited by source
 // prefix (/24, /56) and never longer than what it answers.
 package endpoint

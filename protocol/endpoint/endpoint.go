@@ -193,6 +193,10 @@ func (e *Endpoint) dropPeer(p *peer) {
 	}
 }
 
+// Press says that more comes in than can be handled: until it is taken back, whoever has no cookie is asked for one before any
+// public-key work, whatever the rate.
+func (e *Endpoint) Press(on bool) { e.load.pressed.Store(on) }
+
 // Offset is how far the mesh's clock is ahead of the times that are given in, as an operator last said.
 func (e *Endpoint) Offset() time.Duration { return time.Duration(e.offset.Load()) }
 

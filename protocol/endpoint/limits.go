@@ -3,6 +3,7 @@ package endpoint
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -132,7 +133,8 @@ func mix(seed, v uint64) uint64 {
 
 // load measures how many public-key operations strangers ask for.
 type load struct {
-	rate float64
+	rate    float64
+	pressed atomic.Bool
 
 	mu sync.Mutex
 	b  bucket
@@ -140,6 +142,9 @@ type load struct {
 
 // take counts one. busy says that a cookie is needed, over that even with one nothing more can be done.
 func (l *load) take(now time.Time, cookie bool) (busy, over bool) {
+	if !cookie && l.pressed.Load() {
+		return true, false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.b.refill(now, Rate{l.rate, l.rate})
