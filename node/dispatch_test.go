@@ -5,9 +5,12 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
+	"culvert/dht"
+	"culvert/dht/memstore"
 	"culvert/dht/storetest"
 	"culvert/protocol"
 	"culvert/protocol/endpoint"
@@ -50,7 +53,11 @@ func newDesk(t testing.TB) *desk {
 	d.n.pool = newPool(d.n.tasks)
 	t.Cleanup(func() { d.n.tasks.cancel(); _ = d.n.tasks.stop() })
 	d.n.handle()
-	s := &serving{id: super.ID}
+	server, err := dht.NewServer(dht.Config{Self: super.ID, Store: memstore.New(), Trust: w.Trust, RootKey: w.Root.Signing.Public()}, storetest.Start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &serving{id: super.ID, server: server}
 	answer := bytes.Repeat([]byte{7}, 500)
 	s.routes.add(memory{answer}, always)
 	d.n.serving.Store(s)
@@ -133,6 +140,48 @@ func TestQueriesAllocateNothing(t *testing.T) {
 				t.Errorf("%d × %s in a datagram: %d datagrams of answers, want %d each", questions, c, answers, want)
 			}
 		}
+	}
+}
+
+// answers is what the node's answers to a datagram are.
+func (d *desk) answers(m []byte) (l []protocol.Command) {
+	d.serve(m)
+	var ev endpoint.Event
+	var out endpoint.Outbox
+	for _, p := range d.out.Packets() {
+		d.asker.Receive(storetest.Start, d.at, p.Data, &ev, &out)
+		for ok := true; ok; ok = d.asker.More(storetest.Start, &ev, &out) {
+			if ev.Kind == endpoint.EventCallDone {
+				l = append(l, ev.Verified.Command)
+			}
+		}
+	}
+	return l
+}
+
+// When everything is full, what is answered from memory still is; what would wait is refused, and what anybody may ask dropped.
+func TestShedding(t *testing.T) {
+	d := newDesk(t)
+	release := make(chan struct{})
+	defer close(release)
+	for d.n.pool.try(7, func() { <-release }) {
+	}
+	d.n.press(true)
+	mixed := append(append(d.ask(protocol.CmdProbeReach, 2), d.ask(protocol.CmdPing, 3)...), d.ask(protocol.CmdGetNode, 1)...)
+	var got []protocol.Command
+	for _, m := range mixed {
+		got = append(got, d.answers(m)...)
+	}
+	want := []protocol.Command{
+		protocol.CmdBusy, protocol.CmdBusy, protocol.CmdPong, protocol.CmdPong, protocol.CmdPong, protocol.CmdNode,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("answers %v, want %v", got, want)
+	}
+	var out endpoint.Outbox
+	d.n.answerSTUN(storetest.Start, d.from, []byte{0, 1}, &out)
+	if c := d.n.drops.snapshot(); out.Len() != 0 || c["STUN under load"] != 1 || c["busy"] != 2 {
+		t.Errorf("%d answers, %v", out.Len(), c)
 	}
 }
 
