@@ -1,5 +1,6 @@
 // Command bench measures culvert beside what the machine gives without it: round trips of messages beside plain and bare
-// encrypted UDP echoes (package messages), tunnels beside plain TCP (package tunnels).
+// encrypted UDP echoes (package messages), tunnels beside plain TCP (packages load and
+// tunnels).
 //
 //	make bench            builds bin/culvert, then go run ./bench -bin bin/culvert
 //

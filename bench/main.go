@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"culvert/bench/load"
 	"culvert/bench/measure"
 	"culvert/bench/messages"
 	"culvert/bench/proc"
@@ -21,6 +22,7 @@ import (
 
 func parts() map[string]proc.Part {
 	p := messages.Parts()
+	maps.Copy(p, load.Parts())
 	maps.Copy(p, tunnels.Parts())
 	return p
 }
@@ -46,17 +48,18 @@ func exit(err error) {
 
 // options of a run.
 type options struct {
-	bin    string
-	json   string
-	rounds int
-	cell   time.Duration
-	size   messages.Size
+	bin     string
+	json    string
+	rounds  int
+	cell    time.Duration
+	size    messages.Size
+	tunnels load.Size
 }
 
 // command is bench on the command line.
 func command(ctx context.Context, args []string, w io.Writer) error {
 	now := time.Now()
-	o := options{size: messages.Full}
+	o := options{size: messages.Full, tunnels: load.Full}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.bin, "bin", "", "culvert `binary` of which the version is noted")
 	f.StringVar(&o.json, "json", filepath.Join("bench", "results", report.FileName(now)), "`file` for the results, empty for none")
@@ -64,10 +67,11 @@ func command(ctx context.Context, args []string, w io.Writer) error {
 	f.DurationVar(&o.cell, "cell", time.Second, "length of one run")
 	f.IntVar(&o.size.Peers, "peers", o.size.Peers, "identities in the cells with many")
 	f.IntVar(&o.size.Records, "records", o.size.Records, "records of each table that is looked up")
+	f.IntVar(&o.tunnels.Idle, "idle", o.tunnels.Idle, "connections that stand in the cells of memory")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if f.NArg() > 0 || o.rounds < 1 || o.cell <= 0 || o.size.Peers < 1 || o.size.Records < 2 {
+	if f.NArg() > 0 || o.rounds < 1 || o.cell <= 0 || o.size.Peers < 1 || o.size.Records < 2 || o.tunnels.Idle < 1 {
 		return fmt.Errorf("numbers must be positive, and nothing follows the flags (%q)", f.Args())
 	}
 	r := &report.Report{
@@ -94,7 +98,10 @@ func run(ctx context.Context, o options, r *report.Report, w io.Writer) error {
 	if err := runMessages(ctx, o, r, w); err != nil {
 		return err
 	}
-	return runTunnels(ctx, o, r, w)
+	if err := runTunnels(ctx, o, r, w); err != nil {
+		return err
+	}
+	return runGrowths(ctx, o, r, w)
 }
 
 func runMessages(ctx context.Context, o options, r *report.Report, w io.Writer) (err error) {
@@ -107,12 +114,18 @@ func runMessages(ctx context.Context, o options, r *report.Report, w io.Writer) 
 }
 
 func runTunnels(ctx context.Context, o options, r *report.Report, w io.Writer) (err error) {
-	b, err := tunnels.Start(ctx)
+	device, at, err := load.StartDevice(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, device.Close()) }()
+	b, err := tunnels.Start(ctx, at)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	for _, g := range b.Groups() {
+	ways := append([]load.Way{{Name: "plain TCP", To: at}}, b.Ways()...)
+	for _, g := range load.Tables(ways, o.tunnels) {
 		if err := table(ctx, o, r, w, g); err != nil {
 			return err
 		}

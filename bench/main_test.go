@@ -37,7 +37,7 @@ func TestWrongUsage(t *testing.T) {
 func TestWholeRun(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out", "r.json")
 	var out strings.Builder
-	if err := command(t.Context(), []string{"-rounds", "1", "-cell", "5ms", "-peers", "8", "-records", "40", "-json", file}, &out); err != nil {
+	if err := command(t.Context(), []string{"-rounds", "1", "-cell", "5ms", "-peers", "8", "-records", "40", "-idle", "10", "-json", file}, &out); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(file)
@@ -68,7 +68,7 @@ func TestWholeRun(t *testing.T) {
 			}
 		}
 	}
-	if len(r.Groups) != 4 || rows != 25 {
+	if len(r.Groups) != 7 || rows != 37 {
 		t.Errorf("%d tables, %d rows", len(r.Groups), rows)
 	}
 }

@@ -3,6 +3,7 @@ package measure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -31,6 +32,8 @@ type Group struct {
 	Cells []Cell
 }
 
+var errNothing = errors.New("nothing was done")
+
 // Run measures every cell once a round.
 func Run(ctx context.Context, g Group, rounds int, d time.Duration) (report.Group, error) {
 	res := report.Group{Title: g.Title, Notes: g.Notes}
@@ -47,7 +50,7 @@ func Run(ctx context.Context, g Group, rounds int, d time.Duration) (report.Grou
 				return res, fmt.Errorf("%s, %s: %w", g.Title, c.Name, err)
 			}
 			if !(s.Value > 0) {
-				return res, fmt.Errorf("%s, %s: nothing was done", g.Title, c.Name)
+				return res, fmt.Errorf("%s, %s: %w", g.Title, c.Name, errNothing)
 			}
 			res.Rows[i].Runs = append(res.Rows[i].Runs, s.Value)
 			res.Rows[i].Lost += s.Lost

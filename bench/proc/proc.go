@@ -85,6 +85,9 @@ func Start(ctx context.Context, part string, arg, at any) (*Child, error) {
 	return nil, fmt.Errorf("start %s: it was never ready: %w", part, err)
 }
 
+// PID is the child's process number.
+func (c *Child) PID() int { return c.cmd.Process.Pid }
+
 // Close ends the child and waits for it.
 func (c *Child) Close() error {
 	c.once.Do(func() {

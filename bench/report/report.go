@@ -19,6 +19,7 @@ type Report struct {
 	Rounds  int       `json:"rounds"`
 	Seconds float64   `json:"seconds_per_cell"`
 	Groups  []Group   `json:"groups"`
+	Series  []Series  `json:"series,omitempty"`
 }
 
 // Group is a table: rows that were measured in turn.

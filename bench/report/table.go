@@ -47,7 +47,7 @@ func (g Group) Print(w io.Writer) error {
 	}
 	var b strings.Builder
 	b.WriteByte('\n')
-	layOut(&b, rows)
+	layOut(&b, rows, false)
 	if g.Notes != "" {
 		b.WriteString(g.Notes + "\n")
 	}
@@ -55,8 +55,8 @@ func (g Group) Print(w io.Writer) error {
 	return err
 }
 
-// layOut writes columns: names to the left, figures to the right.
-func layOut(b *strings.Builder, rows [][]string) {
+// layOut writes columns: names to the left, figures to the right. The last column is one of names unless figures is set.
+func layOut(b *strings.Builder, rows [][]string, figures bool) {
 	width := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, c := range row {
@@ -67,8 +67,8 @@ func layOut(b *strings.Builder, rows [][]string) {
 		var line strings.Builder
 		for i, c := range row {
 			pad := strings.Repeat(" ", width[i]-len([]rune(c)))
-			switch i {
-			case 0, len(row) - 1:
+			switch {
+			case i == 0, i == len(row)-1 && !figures:
 				line.WriteString(c + pad)
 			default:
 				line.WriteString(pad + c)

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"culvert/bench/scale/plot"
+	"culvert/bench/plot"
 )
 
 // picture is one plot and its file.

@@ -3,26 +3,22 @@ package tunnels
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"time"
 
-	"culvert/bench/measure"
+	"culvert/bench/load"
 	"culvert/bench/proc"
 )
 
-const plain = "plain TCP"
-
-// Bench is the device and the nodes between it and the load.
+// Bench is the nodes between the load and the device.
 type Bench struct {
-	data     []byte
+	device   netip.AddrPort
 	children []*proc.Child
-	to       ways
+	to       locals
 }
 
-// Start starts the nodes and opens the tunnels.
-func Start(ctx context.Context) (*Bench, error) {
-	b := &Bench{data: pattern()}
+// Start starts the nodes and opens the tunnels to a device.
+func Start(ctx context.Context, device netip.AddrPort) (*Bench, error) {
+	b := &Bench{device: device}
 	if err := b.start(ctx); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -30,63 +26,50 @@ func Start(ctx context.Context) (*Bench, error) {
 }
 
 func (b *Bench) start(ctx context.Context) (err error) {
-	var at places
+	at := places{Device: b.device.Port()}
 	for _, p := range []struct {
 		part string
 		into any
-	}{{partDevice, &at.Device}, {partRelay, &at.Relay}, {partAgent, &at.Agent}, {partUser, &b.to}} {
+	}{{partRelay, &at.Relay}, {partAgent, &at.Agent}, {partUser, &b.to}} {
 		c, err := proc.Start(ctx, p.part, at, p.into)
 		if err != nil {
 			return err
 		}
 		b.children = append(b.children, c)
 	}
-	b.to[plain] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Device)
 	return nil
 }
 
-// Groups are the tables of tunnels.
-func (b *Bench) Groups() []measure.Group {
-	bulk := measure.Group{
-		Title: "tunnel throughput",
-		Notes: "load, user-node, super-node, tunnel-node and device are a process each, all on the same cores; one way, to the device",
+// Names of the ways.
+const (
+	Direct      = "culvert, direct"
+	DirectLink  = "culvert, direct, on the link"
+	Relayed     = "culvert, relayed"
+	RelayedLink = "culvert, relayed, on the link"
+)
+
+// Ways are the ways through culvert's tunnels.
+func (b *Bench) Ways() (l []load.Way) {
+	for _, name := range []string{Direct, DirectLink, Relayed, RelayedLink} {
+		l = append(l, b.way(name))
 	}
-	names := []string{plain, directLink, directBulk, relayedLink, relayedBulk}
-	for _, streams := range []int{1, 8} {
-		label := func(name string) string {
-			if streams == 1 {
-				return name + ", 1 stream"
-			}
-			return fmt.Sprintf("%s, %d streams", name, streams)
-		}
-		for _, n := range names {
-			bulk.Cells = append(bulk.Cells, b.cell(label(n), "MB/s", n, label(plain), func(ctx context.Context, to netip.AddrPort, d time.Duration) (measure.Sample, error) {
-				return throughput(ctx, to, streams, b.data, d)
-			}))
-		}
-	}
-	conns := measure.Group{Title: "new connections, 32 at once", Notes: "each with a byte there and back through to the device"}
-	echo := measure.Group{Title: "echo of 64 bytes, median", Notes: "less is better"}
-	for _, n := range []string{plain, directBulk, relayedBulk} {
-		conns.Cells = append(conns.Cells, b.cell(n, "/s", n, plain, func(ctx context.Context, to netip.AddrPort, d time.Duration) (measure.Sample, error) {
-			return connections(ctx, to, 32, d)
-		}))
-		echo.Cells = append(echo.Cells, b.cell(n, "µs", n, plain, func(ctx context.Context, to netip.AddrPort, d time.Duration) (measure.Sample, error) {
-			return latency(ctx, to, b.data, d/2)
-		}))
-	}
-	return []measure.Group{bulk, conns, echo}
+	return l
 }
 
-// cell is one that works through the way of that name.
-func (b *Bench) cell(name, unit, way, reference string, run func(context.Context, netip.AddrPort, time.Duration) (measure.Sample, error)) measure.Cell {
-	to := b.to[way]
-	if name == reference {
-		reference = ""
+func (b *Bench) way(name string) load.Way {
+	super, agent, user := b.children[0].PID(), b.children[1].PID(), b.children[2].PID()
+	w := load.Way{Name: name, To: b.to[name], Procs: []load.Proc{{Name: "user-node", PID: user}, {Name: "tunnel-node", PID: agent}}}
+	if name == Relayed || name == RelayedLink {
+		w.Procs = append(w.Procs, load.Proc{Name: "super-node", PID: super})
 	}
-	return measure.Cell{Name: name, Unit: unit, Reference: reference, Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
-		return run(ctx, to, d)
-	}}
+	w.Fresh = func(ctx context.Context) (load.Way, func() error, error) {
+		f, err := Start(ctx, b.device)
+		if err != nil {
+			return load.Way{}, nil, err
+		}
+		return f.way(name), f.Close, nil
+	}
+	return w
 }
 
 // Close ends the processes: who asks before who answers.

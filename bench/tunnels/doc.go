@@ -4,7 +4,7 @@
 //	direct     load → user-node ───────────→ tunnel-node → device
 //	relayed    load → user-node → super-node → tunnel-node → device
 //
-// Each of the five is a process, and all share the machine's cores.
+// Each of the five is a process, and all share the machine's cores; load and device are package load's.
 //
 // The nodes are tunnel.Manager with its guard, links, flows and pumps, carrier.TCP on their TCP port, and relay.Relay at
 // the super-node. What is stood in for is the mesh around them: who is known to whom is fixed, and a TunnelRequest goes
@@ -12,6 +12,4 @@
 //
 // “on the link” are flows that are never promoted (PromoteAfter −1); otherwise a flow gets a connection of its own after a
 // megabyte, as in the daemon, and the figure contains the beginning.
-//
-// The device checks what arrives: a sample of each read against the pattern at its offset, and the count at the end.
 package tunnels

@@ -21,15 +21,14 @@ import (
 )
 
 const (
-	partDevice = "tunnels-device"
-	partRelay  = "tunnels-super-node"
-	partAgent  = "tunnels-tunnel-node"
-	partUser   = "tunnels-user-node"
+	partRelay = "tunnels-super-node"
+	partAgent = "tunnels-tunnel-node"
+	partUser  = "tunnels-user-node"
 )
 
 // Parts are the processes of the tunnels.
 func Parts() map[string]proc.Part {
-	return map[string]proc.Part{partDevice: serveDevice, partRelay: superNode, partAgent: tunnelNode, partUser: userNode}
+	return map[string]proc.Part{partRelay: superNode, partAgent: tunnelNode, partUser: userNode}
 }
 
 func listen(cfg carrier.TCPConfig) (*carrier.TCP, netip.AddrPort, error) {
@@ -51,19 +50,6 @@ func complain(what string, err error) {
 	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, tunnel.ErrClosed) && !errors.Is(err, link.ErrClosed) {
 		fmt.Fprintf(os.Stderr, "bench: %s: %v\n", what, err)
 	}
-}
-
-// serveDevice is the device.
-func serveDevice(ctx context.Context, _ json.RawMessage, ready func(any) error) error {
-	d, err := newDevice()
-	if err != nil {
-		return err
-	}
-	if err := ready(d.port()); err != nil {
-		return errors.Join(err, d.close())
-	}
-	<-ctx.Done()
-	return d.close()
 }
 
 // superNode relays.
@@ -145,15 +131,8 @@ func tunnelNode(ctx context.Context, arg json.RawMessage, ready func(any) error)
 	return nil
 }
 
-// ways are the local addresses of the user-node's tunnels by name.
-type ways map[string]netip.AddrPort
-
-const (
-	directLink  = "direct, on the link"
-	directBulk  = "direct"
-	relayedLink = "relayed, on the link"
-	relayedBulk = "relayed"
-)
+// locals are the local addresses of the user-node's tunnels by name.
+type locals map[string]netip.AddrPort
 
 // userNode opens every kind of tunnel to the device.
 func userNode(ctx context.Context, arg json.RawMessage, ready func(any) error) (err error) {
@@ -165,11 +144,11 @@ func userNode(ctx context.Context, arg json.RawMessage, ready func(any) error) (
 	if err != nil {
 		return err
 	}
-	w := make(ways)
+	w := make(locals)
 	for i, k := range []struct {
 		promoteAfter    int64
 		direct, relayed string
-	}{{0, directBulk, relayedBulk}, {-1, directLink, relayedLink}} {
+	}{{0, Direct, Relayed}, {-1, DirectLink, RelayedLink}} {
 		t, err := m.manager(m.users[i], k.promoteAfter)
 		if err != nil {
 			return err

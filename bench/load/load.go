@@ -1,4 +1,4 @@
-package tunnels
+package load
 
 import (
 	"bytes"
@@ -32,25 +32,25 @@ func dial(ctx context.Context, to netip.AddrPort, limit time.Time) (*net.TCPConn
 	return c.(*net.TCPConn), nil
 }
 
-// throughput sends for d on so many streams and returns the megabytes a second that arrived, as the device counted them.
-func throughput(ctx context.Context, to netip.AddrPort, streams int, data []byte, d time.Duration) (measure.Sample, error) {
+// Throughput sends for d on so many streams and returns the megabytes a second that arrived, as the device counted them.
+func Throughput(ctx context.Context, to netip.AddrPort, streams int, d time.Duration) (measure.Sample, error) {
 	start := time.Now()
 	end := start.Add(d)
 	var total atomic.Uint64
-	err := each(streams, func() error {
-		n, err := push(ctx, to, data, end)
+	err := each(streams, func(int) error {
+		n, err := push(ctx, to, end)
 		total.Add(n)
 		return err
 	})
 	return measure.Sample{Value: float64(total.Load()) / 1e6 / time.Since(start).Seconds()}, err
 }
 
-// each runs fn so many times at once and returns what failed.
-func each(n int, fn func() error) error {
+// each runs fn so many times at once, numbered, and returns what failed.
+func each(n int, fn func(int) error) error {
 	var wg sync.WaitGroup
 	errs := make([]error, n)
 	for i := range n {
-		wg.Go(func() { errs[i] = fn() })
+		wg.Go(func() { errs[i] = fn(i) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
@@ -59,7 +59,7 @@ func each(n int, fn func() error) error {
 var errCount = errors.New("the device got another number of bytes than were sent")
 
 // push sends the pattern until end, and the last block whole; the device says how much arrived.
-func push(ctx context.Context, to netip.AddrPort, data []byte, end time.Time) (uint64, error) {
+func push(ctx context.Context, to netip.AddrPort, end time.Time) (uint64, error) {
 	c, err := dial(ctx, to, end.Add(grace))
 	if err != nil {
 		return 0, err
@@ -70,7 +70,7 @@ func push(ctx context.Context, to netip.AddrPort, data []byte, end time.Time) (u
 	}
 	var sent uint64
 	for sent == 0 || time.Now().Before(end) {
-		n, err := c.Write(data)
+		n, err := c.Write(pattern)
 		sent += uint64(n)
 		if err != nil {
 			return 0, fmt.Errorf("after %d bytes: %w", sent, err)
@@ -89,12 +89,12 @@ func push(ctx context.Context, to netip.AddrPort, data []byte, end time.Time) (u
 	return sent, nil
 }
 
-// connections opens, uses and closes connections for d, so many at once, and returns how many a second.
-func connections(ctx context.Context, to netip.AddrPort, atOnce int, d time.Duration) (measure.Sample, error) {
+// Connections opens, uses and closes connections for d, so many at once, and returns how many a second.
+func Connections(ctx context.Context, to netip.AddrPort, atOnce int, d time.Duration) (measure.Sample, error) {
 	start := time.Now()
 	end := start.Add(d)
 	var total atomic.Int64
-	err := each(atOnce, func() error {
+	err := each(atOnce, func(int) error {
 		for first := true; first || time.Now().Before(end); first = false {
 			if err := greet(ctx, to, end.Add(grace)); err != nil {
 				return err
@@ -108,13 +108,18 @@ func connections(ctx context.Context, to netip.AddrPort, atOnce int, d time.Dura
 
 var errEcho = errors.New("the device sent other bytes back")
 
-// greet is one connection with a word each way.
+// greet is one connection with a byte each way.
 func greet(ctx context.Context, to netip.AddrPort, limit time.Time) error {
 	c, err := dial(ctx, to, limit)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	return ask(c)
+}
+
+// ask has the device echo a byte, and from then on whatever comes.
+func ask(c net.Conn) error {
 	if _, err := c.Write([]byte{modeEcho, 42}); err != nil {
 		return err
 	}
@@ -128,20 +133,20 @@ func greet(ctx context.Context, to netip.AddrPort, limit time.Time) error {
 	return nil
 }
 
-// latency sends 64 bytes back and forth on one connection for d and returns the median in microseconds.
-func latency(ctx context.Context, to netip.AddrPort, data []byte, d time.Duration) (measure.Sample, error) {
-	end := time.Now().Add(d)
-	c, err := dial(ctx, to, end.Add(grace))
+// Latency sends 64 bytes back and forth on one connection for d and returns the median in microseconds.
+func Latency(ctx context.Context, to netip.AddrPort, d time.Duration) (measure.Sample, error) {
+	c, err := dial(ctx, to, time.Now().Add(d+grace))
 	if err != nil {
 		return measure.Sample{}, err
 	}
 	defer c.Close()
-	if _, err := c.Write([]byte{modeEcho}); err != nil {
+	if err := ask(c); err != nil {
 		return measure.Sample{}, err
 	}
 	var l []float64
 	var back [64]byte
-	word := data[:len(back)]
+	word := pattern[:len(back)]
+	end := time.Now().Add(d)
 	for t := time.Now(); len(l) == 0 || t.Before(end); {
 		if _, err := c.Write(word); err != nil {
 			return measure.Sample{}, err

@@ -1,4 +1,4 @@
-package tunnels
+package load
 
 import (
 	"bytes"
@@ -23,33 +23,33 @@ const (
 )
 
 // pattern repeats in what is sent. Every offset within a block looks different.
-func pattern() []byte {
+var pattern = func() []byte {
 	b := make([]byte, block)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
 	return b
-}
+}()
 
-// device is what stands behind the tunnels.
-type device struct {
+// Device is what stands behind the tunnels.
+type Device struct {
 	listener *net.TCPListener
-	data     []byte
 	wg       sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[*net.TCPConn]struct{} // nil after close
 }
 
-func newDevice() (*device, error) {
+// NewDevice listens on 127.0.0.1.
+func NewDevice() (*Device, error) {
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, fmt.Errorf("device: %w", err)
 	}
-	d := &device{listener: l, data: pattern(), conns: make(map[*net.TCPConn]struct{})}
+	d := &Device{listener: l, conns: make(map[*net.TCPConn]struct{})}
 	d.wg.Go(d.accept)
 	return d, nil
 }
 
-func (d *device) accept() {
+func (d *Device) accept() {
 	for {
 		c, err := d.listener.AcceptTCP()
 		if err != nil {
@@ -74,14 +74,14 @@ func (d *device) accept() {
 }
 
 // serve does what the connection asks for. A probe asks for nothing.
-func (d *device) serve(c *net.TCPConn) {
+func (d *Device) serve(c *net.TCPConn) {
 	var mode [1]byte
 	if _, err := io.ReadFull(c, mode[:]); err != nil {
 		return
 	}
 	switch mode[0] {
 	case modeSink:
-		n, err := d.sink(c)
+		n, err := sink(c)
 		if err == nil {
 			_, _ = c.Write(binary.BigEndian.AppendUint64(nil, n))
 		}
@@ -93,14 +93,14 @@ func (d *device) serve(c *net.TCPConn) {
 var errPattern = errors.New("device: other bytes arrived than were sent")
 
 // sink counts the bytes that arrive; at other bytes than the pattern's it stops and does not answer.
-func (d *device) sink(r io.Reader) (uint64, error) {
+func sink(r io.Reader) (uint64, error) {
 	buf := make([]byte, block)
 	var n uint64
 	for {
 		k, err := r.Read(buf)
 		at := int(n % block)
 		part := min(k, sample, block-at)
-		if !bytes.Equal(buf[:part], d.data[at:at+part]) {
+		if !bytes.Equal(buf[:part], pattern[at:at+part]) {
 			return n, errPattern
 		}
 		n += uint64(k)
@@ -113,9 +113,11 @@ func (d *device) sink(r io.Reader) (uint64, error) {
 	}
 }
 
-func (d *device) port() uint16 { return uint16(d.listener.Addr().(*net.TCPAddr).Port) }
+// Port is where the device listens.
+func (d *Device) Port() uint16 { return uint16(d.listener.Addr().(*net.TCPAddr).Port) }
 
-func (d *device) close() error {
+// Close ends all connections and waits for them.
+func (d *Device) Close() error {
 	err := d.listener.Close()
 	d.mu.Lock()
 	for c := range d.conns {
