@@ -13,7 +13,7 @@ CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test race lint demo demo-nat sim sim-full netlab netlab-full bench grow scale fuzz fuzz-quick storm soak faults cross staticcheck generate clean
+.PHONY: build test race lint demo demo-nat sim sim-full netlab netlab-full bench bench-quick grow scale fuzz fuzz-quick storm soak faults cross staticcheck generate clean
 
 build: ## one static binary, bin/culvert
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/culvert
@@ -94,8 +94,11 @@ netlab-full: build ## every kind of site with every other, ROUNDS times, then fa
 	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 60m -tags netlab,netlabfull -run '^TestEveryPair$$' ./bench/netlab/matrix -rounds $(ROUNDS)
 	CULVERT_NETLAB_FULL=1 CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 40m -tags netlab -run '$(NETLABFULL)' ./bench/netlab
 
-bench: build ## round trips and tunnel throughput beside plain UDP and TCP
+bench: build ## messages and tunnels beside bare echoes, ssh, stunnel4, haproxy, coturn, memcached; half an hour at most
 	$(GO) run ./bench -bin $(BIN)
+
+bench-quick: build ## the most important cells of it, in a minute
+	$(GO) run ./bench -bin $(BIN) -quick
 
 scale: build ## a model of 10^3 to 10^6 nodes: loads, bytes, capacity, liars; plots and numbers into bench/results
 	$(GO) run ./bench/scale -bin $(BIN)

@@ -9,22 +9,23 @@ import (
 	"maps"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"time"
 
+	"culvert/bench/echo"
 	"culvert/bench/load"
-	"culvert/bench/measure"
 	"culvert/bench/messages"
+	"culvert/bench/peers"
 	"culvert/bench/proc"
 	"culvert/bench/report"
 	"culvert/bench/tunnels"
 )
 
 func parts() map[string]proc.Part {
-	p := messages.Parts()
-	maps.Copy(p, load.Parts())
-	maps.Copy(p, tunnels.Parts())
-	return p
+	all := make(map[string]proc.Part)
+	for _, p := range []map[string]proc.Part{messages.Parts(), echo.Parts(), load.Parts(), tunnels.Parts(), peers.Parts()} {
+		maps.Copy(all, p)
+	}
+	return all
 }
 
 func main() {
@@ -46,98 +47,59 @@ func exit(err error) {
 	}
 }
 
-// options of a run.
-type options struct {
-	bin     string
-	json    string
-	rounds  int
-	cell    time.Duration
-	size    messages.Size
-	tunnels load.Size
-}
-
 // command is bench on the command line.
-func command(ctx context.Context, args []string, w io.Writer) error {
-	now := time.Now()
-	o := options{size: messages.Full, tunnels: load.Full}
-	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&o.bin, "bin", "", "culvert `binary` of which the version is noted")
-	f.StringVar(&o.json, "json", filepath.Join("bench", "results", report.FileName(now)), "`file` for the results, empty for none")
-	f.IntVar(&o.rounds, "rounds", 5, "runs of each cell")
-	f.DurationVar(&o.cell, "cell", time.Second, "length of one run")
-	f.IntVar(&o.size.Peers, "peers", o.size.Peers, "identities in the cells with many")
-	f.IntVar(&o.size.Records, "records", o.size.Records, "records of each table that is looked up")
-	f.IntVar(&o.tunnels.Idle, "idle", o.tunnels.Idle, "connections that stand in the cells of memory")
-	if err := f.Parse(args); err != nil {
+func command(ctx context.Context, args []string, w io.Writer) (err error) {
+	o, err := parse(args)
+	if err != nil {
 		return err
 	}
-	if f.NArg() > 0 || o.rounds < 1 || o.cell <= 0 || o.size.Peers < 1 || o.size.Records < 2 || o.tunnels.Idle < 1 {
-		return fmt.Errorf("numbers must be positive, and nothing follows the flags (%q)", f.Args())
+	p := peers.Find()
+	if o.alone {
+		p = peers.Only()
 	}
 	r := &report.Report{
-		Date: now, Culvert: report.Version(ctx, o.bin), Machine: report.ThisMachine(ctx), Rounds: o.rounds, Seconds: o.cell.Seconds(),
+		Date: time.Now(), Culvert: report.Version(ctx, o.bin), Machine: report.ThisMachine(ctx), Rounds: o.rounds, Seconds: o.cell.Seconds(),
+		Peers: p.Versions(ctx), Missing: p.Missing(),
 	}
-	if err := run(ctx, o, r, w); err != nil {
+	if o.profile != "" {
+		stop, err := proc.Profile(o.profile)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	if err := run(ctx, o, p, r, w); err != nil {
 		return err
 	}
-	if o.json == "" {
-		return nil
-	}
-	if err := r.Write(o.json); err != nil {
+	took := time.Since(r.Date)
+	r.Took = took.Seconds()
+	if _, err := fmt.Fprintf(w, "\ntook %v\n", took.Round(time.Second)); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nresults in %s\n", o.json)
-	return err
+	return keep(o, r, w)
 }
 
 // run measures everything and prints each table as soon as it is there.
-func run(ctx context.Context, o options, r *report.Report, w io.Writer) error {
+func run(ctx context.Context, o *options, p *peers.Peers, r *report.Report, w io.Writer) error {
 	if err := r.PrintHead(w); err != nil {
 		return err
 	}
-	if err := runMessages(ctx, o, r, w); err != nil {
-		return err
-	}
-	if err := runTunnels(ctx, o, r, w); err != nil {
-		return err
-	}
-	return runGrowths(ctx, o, r, w)
-}
-
-func runMessages(ctx context.Context, o options, r *report.Report, w io.Writer) (err error) {
-	b, err := messages.Start(ctx, o.size)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	return table(ctx, o, r, w, b.Group())
-}
-
-func runTunnels(ctx context.Context, o options, r *report.Report, w io.Writer) (err error) {
-	device, at, err := load.StartDevice(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, device.Close()) }()
-	b, err := tunnels.Start(ctx, at)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	ways := append([]load.Way{{Name: "plain TCP", To: at}}, b.Ways()...)
-	for _, g := range load.Tables(ways, o.tunnels) {
-		if err := table(ctx, o, r, w, g); err != nil {
+	for _, s := range []struct {
+		name string
+		run  func(context.Context, *options, *peers.Peers, *report.Report, io.Writer) error
+	}{{sectionMessages, runMessages}, {sectionTunnels, runTunnels}, {sectionGrowth, runGrowths}} {
+		if !o.sections[s.name] {
+			continue
+		}
+		if err := s.run(ctx, o, p, r, w); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-func table(ctx context.Context, o options, r *report.Report, w io.Writer, g measure.Group) error {
-	res, err := measure.Run(ctx, g, o.rounds, o.cell)
-	if err != nil {
-		return err
+	if o.only != nil {
+		return nil // what is wanted needs whole tables
 	}
-	r.Groups = append(r.Groups, res)
-	return res.Print(w)
+	for i, c := range r.Claims {
+		r.Claims[i] = c.Judge(r)
+	}
+	return report.PrintClaims(w, r.Claims)
 }

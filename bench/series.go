@@ -3,21 +3,33 @@ package main
 import (
 	"context"
 	"io"
+	"slices"
 
 	"culvert/bench/measure"
+	"culvert/bench/peers"
 	"culvert/bench/report"
 )
 
 // growths are how cost grows; each package that has such cells has its line here.
-func growths(options) []measure.Growth {
+func growths(*options) []measure.Growth {
 	return nil
 }
 
-func runGrowths(ctx context.Context, o options, r *report.Report, w io.Writer) error {
+func runGrowths(ctx context.Context, o *options, _ *peers.Peers, r *report.Report, w io.Writer) error {
 	for _, g := range growths(o) {
+		at, wanted := g.At, true
+		g.At = func(ctx context.Context, size int) ([]measure.GrowthCell, func() error, error) {
+			cells, end, err := at(ctx, size)
+			cells = slices.DeleteFunc(cells, func(c measure.GrowthCell) bool { return !o.wants(g.Title, c.Name) })
+			wanted = len(cells) > 0
+			return cells, end, err
+		}
 		s, err := measure.RunGrowth(ctx, g, o.rounds, o.cell)
 		if err != nil {
 			return err
+		}
+		if !wanted {
+			continue
 		}
 		r.Series = append(r.Series, s)
 		if err := s.Print(w); err != nil {

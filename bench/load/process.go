@@ -65,25 +65,33 @@ func (u *Use) add(pid int) error {
 	if l, err := os.ReadDir(filepath.Join(dir, "fd")); err == nil {
 		u.Descriptors += len(l)
 	}
-	children, err := filepath.Glob(filepath.Join(dir, "task", "*", "children"))
-	if err != nil {
-		return err
-	}
-	for _, c := range children {
-		b, err := os.ReadFile(c)
-		if err != nil {
-			continue // a thread that has ended meanwhile
-		}
-		for _, s := range strings.Fields(string(b)) {
-			child, err := strconv.Atoi(s)
-			if err != nil {
-				return err
-			}
-			// One that has ended meanwhile counts for nothing.
-			if err := u.add(child); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
+	for _, child := range childrenOf(pid) {
+		// One that has ended meanwhile counts for nothing.
+		if err := u.add(child); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
 		}
 	}
 	return nil
+}
+
+// childrenOf are the processes that a process has started, as far as the system tells.
+func childrenOf(pid int) (l []int) {
+	files, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "children"))
+	for _, f := range files {
+		b, _ := os.ReadFile(f) // none of a thread that has ended meanwhile
+		for _, s := range strings.Fields(string(b)) {
+			if child, err := strconv.Atoi(s); err == nil {
+				l = append(l, child)
+			}
+		}
+	}
+	return l
+}
+
+// Descendants are all processes that come from one.
+func Descendants(pid int) (l []int) {
+	for _, c := range childrenOf(pid) {
+		l = append(append(l, c), Descendants(c)...)
+	}
+	return l
 }

@@ -56,7 +56,7 @@ func Tables(ways []Way, size Size) []measure.Group {
 		conns.Cells = append(conns.Cells, measure.Cell{Name: w.Name, Unit: "/s", Reference: first, Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
 			return Connections(ctx, w.To, size.AtOnce, d)
 		}})
-		echo.Cells = append(echo.Cells, measure.Cell{Name: w.Name, Unit: "µs", Reference: first, Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
+		echo.Cells = append(echo.Cells, measure.Cell{Name: w.Name, Unit: "µs", Less: true, Reference: first, Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
 			return Latency(ctx, w.To, d/2)
 		}})
 		if _, err := Using(w.Procs); err != nil || len(w.Procs) == 0 {
@@ -80,7 +80,7 @@ func Tables(ways []Way, size Size) []measure.Group {
 
 // CPUCell measures what CPU time a way's processes need for a gigabyte.
 func CPUCell(w Way) measure.Cell {
-	return measure.Cell{Name: w.Name, Unit: "s/GB", Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
+	return measure.Cell{Name: w.Name, Unit: "s/GB", Less: true, Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
 		before, err := Using(w.Procs)
 		if err != nil {
 			return measure.Sample{}, err
@@ -98,7 +98,7 @@ func CPUCell(w Way) measure.Cell {
 
 // IdleCell measures by how much a way's processes grow with n connections that stand and do nothing, in kilobytes each.
 func IdleCell(w Way, n int) measure.Cell {
-	return measure.Cell{Name: w.Name, Unit: "KB", Run: func(ctx context.Context, _ time.Duration) (s measure.Sample, err error) {
+	return measure.Cell{Name: w.Name, Unit: "KB", Less: true, Run: func(ctx context.Context, _ time.Duration) (s measure.Sample, err error) {
 		fresh, end, err := w.Fresh(ctx)
 		if err != nil {
 			return s, err

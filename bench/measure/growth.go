@@ -25,7 +25,6 @@ type Growth struct {
 // GrowthCell is a cell of a series.
 type GrowthCell struct {
 	Cell
-	Less   bool    // is better
 	Within float64 // by how much it may be worse at the largest size than at the smallest; 0 where nothing is promised
 }
 

@@ -21,6 +21,7 @@ type Cell struct {
 	Name      string
 	Unit      string
 	Reference string // name of the cell of the same group that it is compared with
+	Less      bool   // is better
 	// Run works for about so long. An error ends the whole run: a figure of work that was not done is worse than none.
 	Run func(ctx context.Context, d time.Duration) (Sample, error)
 }
@@ -38,7 +39,7 @@ var errNothing = errors.New("nothing was done")
 func Run(ctx context.Context, g Group, rounds int, d time.Duration) (report.Group, error) {
 	res := report.Group{Title: g.Title, Notes: g.Notes}
 	for _, c := range g.Cells {
-		res.Rows = append(res.Rows, report.Row{Name: c.Name, Unit: c.Unit, Reference: c.Reference})
+		res.Rows = append(res.Rows, report.Row{Name: c.Name, Unit: c.Unit, Reference: c.Reference, Less: c.Less})
 	}
 	for range rounds {
 		for i, c := range g.Cells {

@@ -91,3 +91,22 @@ func TestAxis(t *testing.T) {
 		}
 	}
 }
+
+func TestBarsAreWellFormed(t *testing.T) {
+	svg := Bars{Title: "speed <of> a & b", Unit: "MB/s", Notes: []string{"seed 1"}, Bars: []Bar{
+		{Name: "one", Value: 100, Least: 90, Most: 110, Note: "(1.00)"}, {Name: "never run", Value: math.NaN(), Least: math.NaN(), Most: math.NaN()},
+	}}.SVG()
+	d := xml.NewDecoder(bytes.NewReader(svg))
+	for {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"speed &lt;of&gt; a &amp; b, MB/s", "one", "100  (1.00)", "seed 1"} {
+		if !strings.Contains(string(svg), want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -117,9 +118,14 @@ func Run(parts map[string]Part) (ran bool, err error) {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
-	err = part(ctx, json.RawMessage(os.Getenv(argVariable)), func(v any) error {
+	stop := func() error { return nil }
+	err = part(ctx, json.RawMessage(os.Getenv(argVariable)), func(v any) (err error) {
+		if stop, err = profilePart(name); err != nil {
+			return err
+		}
 		return json.NewEncoder(os.Stdout).Encode(v)
 	})
+	err = errors.Join(err, stop())
 	if err != nil {
 		return true, fmt.Errorf("part %s: %w", name, err)
 	}

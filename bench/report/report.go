@@ -18,8 +18,14 @@ type Report struct {
 	Machine Machine   `json:"machine"`
 	Rounds  int       `json:"rounds"`
 	Seconds float64   `json:"seconds_per_cell"`
-	Groups  []Group   `json:"groups"`
-	Series  []Series  `json:"series,omitempty"`
+	Took    float64   `json:"seconds_in_all,omitempty"`
+	// Peers are the versions of what is compared with; Missing says in words what is not installed here.
+	Peers   map[string]string `json:"peers,omitempty"`
+	Missing []string          `json:"missing,omitempty"`
+	Claims  []Claim           `json:"claims,omitempty"`
+	Worse   []Change          `json:"worse,omitempty"` // than in the run before
+	Groups  []Group           `json:"groups"`
+	Series  []Series          `json:"series,omitempty"`
 }
 
 // Group is a table: rows that were measured in turn.
@@ -35,6 +41,7 @@ type Row struct {
 	Unit      string    `json:"unit"`
 	Runs      []float64 `json:"runs"` // one a round
 	Reference string    `json:"reference,omitempty"`
+	Less      bool      `json:"less_is_better,omitempty"`
 	Lost      uint64    `json:"lost,omitempty"` // requests without an answer, in all rounds
 }
 
@@ -73,12 +80,34 @@ func (r Row) most() float64 {
 
 // Ratio is r beside its reference in g, NaN where it has none.
 func (g Group) Ratio(r Row) float64 {
-	for _, o := range g.Rows {
-		if o.Name == r.Reference {
-			return Ratio(r.Runs, o.Runs)
+	return Median(g.ratios(r))
+}
+
+func (g Group) ratios(r Row) []float64 {
+	if o := g.Row(r.Reference); o != nil && r.Reference != "" {
+		return Ratios(r.Runs, o.Runs)
+	}
+	return nil
+}
+
+// Row is the one of that name, nil where there is none.
+func (g Group) Row(name string) *Row {
+	for i := range g.Rows {
+		if g.Rows[i].Name == name {
+			return &g.Rows[i]
 		}
 	}
-	return math.NaN()
+	return nil
+}
+
+// Group is the one of that title, nil where there is none.
+func (r *Report) Group(title string) *Group {
+	for i := range r.Groups {
+		if r.Groups[i].Title == title {
+			return &r.Groups[i]
+		}
+	}
+	return nil
 }
 
 // MarshalJSON adds each row's ratio.

@@ -3,7 +3,9 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -23,9 +25,22 @@ func (r *Report) Print(w io.Writer) error {
 // PrintHead says what was measured on which machine.
 func (r *Report) PrintHead(w io.Writer) error {
 	m := r.Machine
-	_, err := fmt.Fprintf(w, "culvert %s, %s\n%s, %d cores, %s, %s %s/%s, load %s\nmedians of %d rounds of %gs a cell [least … most]; "+
+	if _, err := fmt.Fprintf(w, "culvert %s, %s\n%s, %d cores, %s, %s %s/%s, load %s\nmedians of %d rounds of %gs a cell [least … most]; "+
 		"ratio: median of the rounds' ratios to the reference\n",
-		r.Culvert, r.Date.Format("2006-01-02 15:04 MST"), m.CPU, m.Cores, m.Kernel, m.Go, m.OS, m.Arch, m.Load, r.Rounds, r.Seconds)
+		r.Culvert, r.Date.Format("2006-01-02 15:04 MST"), m.CPU, m.Cores, m.Kernel, m.Go, m.OS, m.Arch, m.Load, r.Rounds, r.Seconds); err != nil {
+		return err
+	}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(r.Peers)) {
+		fmt.Fprintf(&b, ", %s %s", name, r.Peers[name])
+	}
+	if b.Len() > 0 {
+		b.WriteByte('\n')
+	}
+	for _, m := range r.Missing {
+		b.WriteString(m + "\n")
+	}
+	_, err := io.WriteString(w, strings.TrimPrefix(b.String(), ", "))
 	return err
 }
 

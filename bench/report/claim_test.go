@@ -1,0 +1,109 @@
+package report
+
+import (
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+)
+
+func compared() *Report {
+	return &Report{Groups: []Group{
+		{Title: "speed", Rows: []Row{
+			{Name: "ours", Unit: "/s", Runs: []float64{120, 130, 125}},
+			{Name: "slow", Unit: "/s", Runs: []float64{60, 65, 62}},
+			{Name: "fast", Unit: "/s", Runs: []float64{100, 100, 100}},
+		}},
+		{Title: "wait", Rows: []Row{
+			{Name: "ours", Unit: "µs", Less: true, Runs: []float64{50}},
+			{Name: "slow", Unit: "µs", Less: true, Runs: []float64{100}},
+			{Name: "fast", Unit: "µs", Less: true, Runs: []float64{40}},
+		}},
+	}}
+}
+
+func TestClaimsAreBesideTheBest(t *testing.T) {
+	r := compared()
+	for _, c := range []struct {
+		claim Claim
+		got   float64
+		best  string
+		holds bool
+	}{
+		{Claim{In: "speed", Row: "ours", To: []string{"slow", "fast", "not installed"}, Want: 1.15}, 1.25, "fast", true},
+		{Claim{In: "speed", Row: "ours", To: []string{"fast"}, Want: 1.3}, 1.25, "fast", false},
+		{Claim{In: "wait", Row: "ours", To: []string{"slow", "fast"}, Want: 1, AtMost: true}, 1.25, "fast", false},
+		{Claim{In: "wait", Row: "ours", Want: 60, AtMost: true}, 50, "", true},
+		{Claim{In: "wait", Row: "ours", To: []string{"not installed"}, Want: 1}, math.NaN(), "", false},
+		{Claim{In: "wait", Row: "other", Want: 1}, math.NaN(), "", false},
+		{Claim{In: "other", Row: "ours", Want: 1}, math.NaN(), "", false},
+	} {
+		got := c.claim.Judge(r)
+		if got.Got != c.got && !(math.IsNaN(got.Got) && math.IsNaN(c.got)) || got.Best != c.best || got.Holds() != c.holds {
+			t.Errorf("%+v: got %v beside %q, holds %v", c.claim, got.Got, got.Best, got.Holds())
+		}
+		if _, err := json.Marshal(got); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestClaimsTable(t *testing.T) {
+	r := compared()
+	var b strings.Builder
+	if err := PrintClaims(&b, []Claim{
+		Claim{Text: "faster", In: "speed", Row: "ours", To: []string{"fast"}, Want: 1.15}.Judge(r),
+		Claim{Text: "waits", In: "wait", Row: "ours", To: []string{"fast"}, Want: 1, AtMost: true}.Judge(r),
+		Claim{Text: "other", In: "wait", Row: "other", Want: 27, AtMost: true}.Judge(r),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+wanted    want   got                of
+faster  ≥ 1.15  1.25         holds  fast
+waits      ≤ 1  1.25   falls short  fast
+other     ≤ 27     –  not measured
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+func TestWorseIsMoreThanNoise(t *testing.T) {
+	run := func(rows ...Row) *Report { return &Report{Groups: []Group{{Title: "t", Rows: rows}}} }
+	ref := Row{Name: "ref", Unit: "/s", Runs: []float64{100, 200, 100}}
+	half := Row{Name: "ref", Unit: "/s", Runs: []float64{50, 50, 50}}
+	for name, c := range map[string]struct {
+		before, now Row
+		ref         Row
+		worse       bool
+	}{
+		"same":               {Row{Runs: []float64{9, 10, 11}}, Row{Runs: []float64{8, 9, 10}}, ref, false},
+		"every round worse":  {Row{Runs: []float64{9, 10, 11}}, Row{Runs: []float64{6, 7, 8}}, ref, true},
+		"better":             {Row{Runs: []float64{9, 10, 11}}, Row{Runs: []float64{60, 70, 80}}, ref, false},
+		"longer":             {Row{Less: true, Runs: []float64{9, 10}}, Row{Less: true, Runs: []float64{12, 13}}, ref, true},
+		"slower machine":     {Row{Reference: "ref", Runs: []float64{50, 100, 50}}, Row{Reference: "ref", Runs: []float64{25, 25, 25}}, half, false},
+		"worse beside it":    {Row{Reference: "ref", Runs: []float64{50, 100, 50}}, Row{Reference: "ref", Runs: []float64{20, 20, 20}}, half, true},
+		"without any figure": {Row{Runs: []float64{9, 10, 11}}, Row{}, ref, false},
+	} {
+		before, now := run(ref, c.before), run(c.ref, c.now)
+		l, n := now.WorseThan(before)
+		worse := 0
+		for _, ch := range l {
+			if ch.Row == "" {
+				worse++
+			}
+		}
+		if (worse == 1) != c.worse || n == 0 {
+			t.Errorf("%s: %+v of %d", name, l, n)
+		}
+	}
+	var b strings.Builder
+	l, n := run(Row{Name: "r", Unit: "/s", Runs: []float64{1}}).WorseThan(run(Row{Name: "r", Unit: "/s", Runs: []float64{2}}))
+	if err := PrintWorse(&b, l, n, "then.json"); err != nil || !strings.Contains(b.String(), "1 of 1 figures are worse than in then.json") {
+		t.Errorf("%s, %v", b.String(), err)
+	}
+	if l, n := run().WorseThan(&Report{}); len(l) != 0 || n != 0 {
+		t.Error("tables that are in one run only are compared")
+	}
+}

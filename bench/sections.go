@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"culvert/bench/echo"
+	"culvert/bench/load"
+	"culvert/bench/measure"
+	"culvert/bench/messages"
+	"culvert/bench/peers"
+	"culvert/bench/report"
+	"culvert/bench/tunnels"
+)
+
+// runMessages has culvert, the bare echoes and the peers in one table: all take turns.
+func runMessages(ctx context.Context, o *options, p *peers.Peers, r *report.Report, w io.Writer) (err error) {
+	bare, err := echo.Start(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, bare.Close()) }()
+	for _, m := range bare.Missing() {
+		r.Missing = append(r.Missing, m)
+		if _, err := fmt.Fprintln(w, m); err != nil {
+			return err
+		}
+	}
+	b, err := messages.Start(ctx, o.size)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	others, err := p.RoundTrips(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, others.Close()) }()
+	cells, err := bare.Cells()
+	if err != nil {
+		return err
+	}
+	g := b.Group()
+	g.Cells = slices.Concat(cells, others.Cells, g.Cells)
+	r.Claims = append(r.Claims, b.Claims(g.Title)...)
+	return table(ctx, o, r, w, g)
+}
+
+// plainTCP is the way of the load to the device itself.
+const plainTCP = "plain TCP"
+
+// encrypted are the peers that tunnels are compared with.
+var encrypted = []string{peers.SSHUsed, peers.SSH, peers.Stunnel, peers.Haproxy, peers.GoTLS, peers.QUIC}
+
+func runTunnels(ctx context.Context, o *options, p *peers.Peers, r *report.Report, w io.Writer) (err error) {
+	device, at, err := load.StartDevice(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, device.Close()) }()
+	b, err := tunnels.Start(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	others, err := p.Tunnels(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, others.Close()) }()
+	ways := slices.Concat([]load.Way{{Name: plainTCP, To: at}}, others.Ways, b.Ways())
+	for _, g := range load.Tables(ways, o.tunnels) {
+		if err := table(ctx, o, r, w, g); err != nil {
+			return err
+		}
+	}
+	r.Claims = append(r.Claims, tunnels.Claims(o.tunnels, peers.SSH, encrypted)...)
+	return r.PrintSummary(w, "tunnels, medians", []report.Column{
+		{Label: "1 stream MB/s", Table: load.OneStream},
+		{Label: fmt.Sprintf("%d streams", o.tunnels.Streams), Table: fmt.Sprintf(load.Streams, o.tunnels.Streams)},
+		{Label: "CPU s/GB", Table: load.CPU},
+		{Label: "new conn/s", Table: fmt.Sprintf(load.NewConns, o.tunnels.AtOnce)},
+		{Label: "echo µs", Table: load.Echo},
+		{Label: "KB idle", Table: fmt.Sprintf(load.IdleMemory, o.tunnels.Idle)},
+	})
+}
+
+// table measures what is wanted of a table, prints and keeps it.
+func table(ctx context.Context, o *options, r *report.Report, w io.Writer, g measure.Group) error {
+	g.Cells = slices.DeleteFunc(g.Cells, func(c measure.Cell) bool { return !o.wants(g.Title, c.Name) })
+	if len(g.Cells) == 0 {
+		return nil
+	}
+	res, err := measure.Run(ctx, g, o.rounds, o.cell)
+	if err != nil {
+		return err
+	}
+	r.Groups = append(r.Groups, res)
+	return res.Print(w)
+}
