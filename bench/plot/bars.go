@@ -15,7 +15,7 @@ type Bar struct {
 	Colour             int
 }
 
-// Bars is a picture of figures side by side, from zero.
+// Bars is a picture of figures side by side, from zero or, where they are too far apart, by their logarithm.
 type Bars struct {
 	Title string
 	Unit  string
@@ -24,8 +24,10 @@ type Bars struct {
 }
 
 const (
-	barLeft, barHeight, barTop = 330, 24, 48
+	barLeft, barHeight, barTop = 370, 24, 48
 	barInside                  = 400
+	// Above this many times between the bars they have a logarithmic scale: nothing could be told of the short ones else.
+	barLog = 50
 )
 
 // SVG is the picture: a bar for the value, a thin line from the least to the most.
@@ -33,17 +35,11 @@ func (p Bars) SVG() []byte {
 	var b strings.Builder
 	notes := wrap(p.Notes, noteChars)
 	h := barTop + barHeight*len(p.Bars) + 16 + noteHeight*len(notes) + 8
-	most := 0.0
-	for _, v := range p.Bars {
-		most = max(most, shown(v.Value), shown(v.Most))
-	}
-	if most == 0 {
-		most = 1
-	}
-	px := func(v float64) float64 { return barLeft + barInside*shown(v)/most }
+	length, scale := p.scale()
+	px := func(v float64) float64 { return barLeft + barInside*length(v) }
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d">`+"\n", width, h, width, h)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="white"/>`+"\n", width, h)
-	fmt.Fprintf(&b, `<text x="16" y="28" font-size="17" font-weight="bold" %s>%s</text>`+"\n", text, html.EscapeString(p.Title+", "+p.Unit))
+	fmt.Fprintf(&b, `<text x="16" y="28" font-size="17" font-weight="bold" %s>%s</text>`+"\n", text, html.EscapeString(p.Title+", "+p.Unit+scale))
 	for i, v := range p.Bars {
 		y := barTop + barHeight*i
 		fmt.Fprintf(&b, `<text x="%d" y="%d" font-size="12" text-anchor="end" %s>%s</text>`+"\n", barLeft-8, y+15, text, html.EscapeString(v.Name))
@@ -59,10 +55,35 @@ func (p Bars) SVG() []byte {
 	return []byte(b.String())
 }
 
-// shown is a value as a length.
-func shown(v float64) float64 {
-	if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
-		return 0
+// scale makes of a value a length from 0 to 1, and says what scale that is if it is no ordinary one.
+func (p Bars) scale() (length func(v float64) float64, name string) {
+	least, most := math.Inf(1), 0.0
+	for _, v := range p.Bars {
+		for _, f := range []float64{v.Value, v.Least, v.Most} {
+			if f > 0 && !math.IsInf(f, 0) {
+				least, most = min(least, f), max(most, f)
+			}
+		}
 	}
-	return v
+	switch {
+	case most == 0:
+		return func(float64) float64 { return 0 }, ""
+	case most/least > barLog:
+		from := math.Floor(math.Log10(least))
+		if math.Log10(least)-from < 0.1 { // the shortest is to be seen
+			from--
+		}
+		return func(v float64) float64 {
+			if !(v > 0) {
+				return 0
+			}
+			return max(0, math.Log10(v)-from) / (math.Log10(most) - from)
+		}, ", logarithmic scale"
+	}
+	return func(v float64) float64 {
+		if !(v > 0) {
+			return 0
+		}
+		return v / most
+	}, ""
 }

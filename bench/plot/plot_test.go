@@ -110,3 +110,23 @@ func TestBarsAreWellFormed(t *testing.T) {
 		}
 	}
 }
+
+func TestBarsFarApartHaveALogarithmicScale(t *testing.T) {
+	bars := func(v ...float64) (p Bars) {
+		for _, f := range v {
+			p.Bars = append(p.Bars, Bar{Value: f, Least: f, Most: f})
+		}
+		return p
+	}
+	length, name := bars(1, 10, 20, math.NaN()).scale()
+	if name != "" || length(10) != 0.5 || length(20) != 1 || length(math.NaN()) != 0 {
+		t.Errorf("%q %v %v", name, length(10), length(20))
+	}
+	length, name = bars(10, 100, 10_000, math.NaN()).scale()
+	if name == "" || length(10) <= 0 || length(100)-length(10) <= 0.1 || length(10_000) != 1 || length(math.NaN()) != 0 {
+		t.Errorf("%q %v %v %v", name, length(10), length(100), length(10_000))
+	}
+	if length, _ := bars(math.NaN()).scale(); length(1) != 0 {
+		t.Error("nothing has a length")
+	}
+}

@@ -13,7 +13,7 @@ import (
 
 // Bars is the table as a picture. What has a reference is of another colour than what has none.
 func (g Group) Bars(notes ...string) plot.Bars {
-	p := plot.Bars{Title: g.Title, Notes: append(strings.Split(g.Notes, "\n"), notes...)}
+	p := plot.Bars{Title: g.Title, Notes: append(lines(g.Notes), notes...)}
 	for _, r := range g.Rows {
 		p.Unit = r.Unit
 		b := plot.Bar{Name: r.Name, Value: Median(r.Runs), Least: r.least(), Most: r.most(), Colour: 7}
@@ -26,6 +26,13 @@ func (g Group) Bars(notes ...string) plot.Bars {
 		p.Bars = append(p.Bars, b)
 	}
 	return p
+}
+
+func lines(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, "\n")
 }
 
 // Draw writes a picture of every table and series into a folder.
@@ -42,7 +49,7 @@ func (r *Report) Draw(dir string) error {
 		}
 	}
 	for _, s := range r.Series {
-		for _, p := range s.Plots(append(strings.Split(s.Notes, "\n"), note)...) {
+		for _, p := range s.Plots(append(lines(s.Notes), note)...) {
 			if err := picture(dir, s.Title+" "+p.Y.Label, p.SVG()); err != nil {
 				return err
 			}
