@@ -21,6 +21,6 @@
 //
 // One cell, with CPU and heap profiles of each process in a folder:
 //
-//	go run ./bench -sections messages -only 'Ping in a session, 1 peer' -profile /tmp/profile
+//	go run ./bench -alone -sections messages -only 'Ping in a session, 1 peer' -profile /tmp/profile
 //	go tool pprof -top /tmp/profile/messages-node.cpu
 package main

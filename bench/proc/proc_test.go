@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -66,5 +67,38 @@ func TestChildThatFails(t *testing.T) {
 	cancel()
 	if _, err := Start(ctx, "mute", nil, &p); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Every process has its own profile, also the second of the same part; those of an earlier run are gone.
+func TestProfiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "earlier.cpu"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop, err := Profile(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		var p place
+		c, err := Start(t.Context(), "good", "here", &p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	for pattern, want := range map[string]int{"load.cpu": 1, "load.heap": 1, "good*.cpu": 2, "good*.heap": 2, "earlier*": 0} {
+		if l, _ := filepath.Glob(filepath.Join(dir, pattern)); len(l) != want {
+			t.Errorf("%s: %q", pattern, l)
+		}
+	}
+	if _, err := Profile(filepath.Join(dir, "load.cpu", "x")); err == nil {
+		t.Error("a file is a folder")
 	}
 }

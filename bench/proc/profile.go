@@ -9,10 +9,14 @@ import (
 	"runtime/pprof"
 )
 
-const profileVariable = "CULVERT_BENCH_PROFILE"
+const (
+	profileVariable = "CULVERT_BENCH_PROFILE"
+	cpuKind         = ".cpu"
+	heapKind        = ".heap"
+)
 
 // Profile has this process, and every part that it starts from now on, write profiles into a folder: NAME.cpu and NAME.heap, this
-// process under the name “load”, a part from when it is ready. stop writes this one's.
+// process under the name “load”, a part from when it is ready. They replace those of an earlier run. stop writes this one's.
 func Profile(dir string) (stop func() error, err error) {
 	dir, err = filepath.Abs(dir)
 	if err != nil {
@@ -20,6 +24,17 @@ func Profile(dir string) (stop func() error, err error) {
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("profile: %w", err)
+	}
+	for _, kind := range []string{cpuKind, heapKind} {
+		old, err := filepath.Glob(filepath.Join(dir, "*"+kind))
+		if err != nil {
+			return nil, fmt.Errorf("profile: %w", err)
+		}
+		for _, f := range old {
+			if err := os.Remove(f); err != nil {
+				return nil, fmt.Errorf("profile: %w", err)
+			}
+		}
 	}
 	if err := os.Setenv(profileVariable, dir); err != nil {
 		return nil, fmt.Errorf("profile: %w", err)
@@ -33,7 +48,7 @@ func Profile(dir string) (stop func() error, err error) {
 
 // profile starts a CPU profile; stop ends it and writes the heap's.
 func profile(name string) (stop func() error, err error) {
-	cpu, err := os.Create(name + ".cpu")
+	cpu, err := os.Create(name + cpuKind)
 	if err != nil {
 		return nil, fmt.Errorf("profile: %w", err)
 	}
@@ -42,7 +57,7 @@ func profile(name string) (stop func() error, err error) {
 	}
 	return func() error {
 		pprof.StopCPUProfile()
-		heap, err := os.Create(name + ".heap")
+		heap, err := os.Create(name + heapKind)
 		if err != nil {
 			return errors.Join(fmt.Errorf("profile: %w", err), cpu.Close())
 		}
@@ -58,7 +73,7 @@ func profilePart(part string) (stop func() error, err error) {
 		return func() error { return nil }, nil
 	}
 	name := filepath.Join(dir, part)
-	if _, err := os.Stat(name + ".cpu"); err == nil {
+	if _, err := os.Stat(name + cpuKind); err == nil {
 		name = fmt.Sprintf("%s-%d", name, os.Getpid())
 	}
 	return profile(name)
