@@ -65,6 +65,16 @@ func TestWholeRun(t *testing.T) {
 	if len(r.Groups) < 5 {
 		t.Errorf("%d tables", len(r.Groups))
 	}
+	if len(r.Series) != len(growths(&options{})) {
+		t.Errorf("%d series", len(r.Series))
+	}
+	for _, s := range r.Series {
+		for _, l := range s.Lines {
+			if math.IsNaN(l.Growth()) || !strings.Contains(out.String(), l.Name) {
+				t.Errorf("%s, %s: %+v", s.Title, l.Name, l.Points)
+			}
+		}
+	}
 	pictures, err := filepath.Glob(filepath.Join(strings.TrimSuffix(files[0], ".json"), "*.svg"))
 	if err != nil || len(pictures) < len(r.Groups) {
 		t.Errorf("%d pictures of %d tables, %v", len(pictures), len(r.Groups), err)

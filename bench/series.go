@@ -6,13 +6,16 @@ import (
 	"slices"
 
 	"culvert/bench/measure"
+	"culvert/bench/messages"
 	"culvert/bench/peers"
 	"culvert/bench/report"
 )
 
 // growths are how cost grows; each package that has such cells has its line here.
-func growths(*options) []measure.Growth {
-	return nil
+func growths(o *options) []measure.Growth {
+	return []measure.Growth{
+		messages.PeersGrowth(o.size.Peers),
+	}
 }
 
 func runGrowths(ctx context.Context, o *options, _ *peers.Peers, r *report.Report, w io.Writer) error {
@@ -32,6 +35,7 @@ func runGrowths(ctx context.Context, o *options, _ *peers.Peers, r *report.Repor
 			continue
 		}
 		r.Series = append(r.Series, s)
+		r.Claims = append(r.Claims, s.Claims()...)
 		if err := s.Print(w); err != nil {
 			return err
 		}

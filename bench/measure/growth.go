@@ -28,6 +28,14 @@ type GrowthCell struct {
 	Within float64 // by how much it may be worse at the largest size than at the smallest; 0 where nothing is promised
 }
 
+// Decades are sizes from least to most, each ten times the one before but for the last.
+func Decades(least, most int) (l []int) {
+	for n := least; n < most; n *= 10 {
+		l = append(l, n)
+	}
+	return append(l, most)
+}
+
 // world is what stands for one size.
 type world struct {
 	at    int // index of the size

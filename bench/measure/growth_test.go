@@ -69,3 +69,11 @@ func TestGrowthWithoutAWorld(t *testing.T) {
 		t.Errorf("%v, %v", err, order)
 	}
 }
+
+func TestDecades(t *testing.T) {
+	for want, got := range map[string][]int{"[1 10 100]": Decades(1, 100), "[1 8]": Decades(1, 8), "[1]": Decades(1, 1), "[1000 10000]": Decades(1000, 10_000)} {
+		if fmt.Sprint(got) != want {
+			t.Errorf("got %v, want %s", got, want)
+		}
+	}
+}

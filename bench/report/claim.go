@@ -12,12 +12,13 @@ import (
 // Claim is what shall be so: a figure, or a ratio to one of several rows of the same table, whichever of them is best.
 type Claim struct {
 	Text string   `json:"text"`
-	In   string   `json:"table"`
+	In   string   `json:"table"` // or series, where Growth is set: by how much the row, a line there, is worse at the end
 	Row  string   `json:"row"`
 	To   []string `json:"to,omitempty"` // none: the figure itself
 	// Want is the least that is wanted, or the most where AtMost is set.
 	Want   float64 `json:"want"`
 	AtMost bool    `json:"at_most,omitempty"`
+	Growth bool    `json:"growth,omitempty"`
 
 	Got  float64 `json:"-"`
 	Best string  `json:"best,omitempty"` // of To
@@ -40,6 +41,10 @@ func (c Claim) MarshalJSON() ([]byte, error) {
 // Judge fills in what was got: NaN where a row or all it is compared with are missing.
 func (c Claim) Judge(r *Report) Claim {
 	c.Got, c.Best = math.NaN(), ""
+	if c.Growth {
+		c.Got = r.growth(c.In, c.Row)
+		return c
+	}
 	g := r.Group(c.In)
 	if g == nil {
 		return c
@@ -64,6 +69,30 @@ func (c Claim) Judge(r *Report) Claim {
 		}
 	}
 	return c
+}
+
+// growth is by how much a line of a series is worse at its end.
+func (r *Report) growth(series, line string) float64 {
+	for _, s := range r.Series {
+		for _, l := range s.Lines {
+			if s.Title == series && l.Name == line {
+				return l.Growth()
+			}
+		}
+	}
+	return math.NaN()
+}
+
+// Claims are what the series promises.
+func (s Series) Claims() (l []Claim) {
+	for _, line := range s.Lines {
+		if line.Within > 0 {
+			l = append(l, Claim{
+				Text: line.Name + ", worse with most " + s.X + " by", In: s.Title, Row: line.Name, Want: line.Within, AtMost: true, Growth: true,
+			})
+		}
+	}
+	return l
 }
 
 // Holds reports whether what was got is what was wanted; false where nothing was got.

@@ -24,6 +24,11 @@ func compared() *Report {
 
 func TestClaimsAreBesideTheBest(t *testing.T) {
 	r := compared()
+	r.Series = []Series{growing()}
+	promised := growing().Claims()
+	if len(promised) != 1 {
+		t.Fatalf("%+v", promised)
+	}
 	for _, c := range []struct {
 		claim Claim
 		got   float64
@@ -33,6 +38,9 @@ func TestClaimsAreBesideTheBest(t *testing.T) {
 		{Claim{In: "speed", Row: "ours", To: []string{"slow", "fast", "not installed"}, Want: 1.15}, 1.25, "fast", true},
 		{Claim{In: "speed", Row: "ours", To: []string{"fast"}, Want: 1.3}, 1.25, "fast", false},
 		{Claim{In: "wait", Row: "ours", To: []string{"slow", "fast"}, Want: 1, AtMost: true}, 1.25, "fast", false},
+		{promised[0], 1.2, "", true},
+		{Claim{In: "lookups", Row: "Put", Growth: true, Want: 1.2, AtMost: true}, 1.5, "", false},
+		{Claim{In: "lookups", Row: "none", Growth: true, Want: 1.2, AtMost: true}, math.NaN(), "", false},
 		{Claim{In: "wait", Row: "ours", Want: 60, AtMost: true}, 50, "", true},
 		{Claim{In: "wait", Row: "ours", To: []string{"not installed"}, Want: 1}, math.NaN(), "", false},
 		{Claim{In: "wait", Row: "other", Want: 1}, math.NaN(), "", false},
