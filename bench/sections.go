@@ -46,7 +46,11 @@ func runMessages(ctx context.Context, o *options, p *peers.Peers, r *report.Repo
 	g := b.Group()
 	g.Cells = slices.Concat(cells, others.Cells, g.Cells)
 	r.Claims = append(r.Claims, b.Claims(g.Title)...)
-	return table(ctx, o, r, w, g)
+	if err := table(ctx, o, r, w, g); err != nil {
+		return err
+	}
+	rows, columns := echo.Grid()
+	return r.PrintGrid(w, "bare echoes of 200 bytes, medians a second", g.Title, rows, columns)
 }
 
 // plainTCP is the way of the load to the device itself.

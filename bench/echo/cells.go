@@ -45,6 +45,14 @@ var kinds = []struct {
 	{selectEcho, []Way{One, Batch}},
 }
 
+// Grid is how the cells are named: ROW, COLUMN.
+func Grid() (rows, columns []string) {
+	for _, k := range kinds {
+		rows = append(rows, k.name)
+	}
+	return rows, []string{One.String(), Batch.String(), GSO.String()}
+}
+
 // server is the part that answers: its argument is a folder of its own.
 func server(ctx context.Context, arg json.RawMessage, ready func(any) error) (err error) {
 	var dir string

@@ -79,3 +79,21 @@ fast  100   40
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}
 }
+
+func TestGrid(t *testing.T) {
+	r := &Report{Groups: []Group{{Title: "t", Rows: []Row{
+		{Name: "plain, one", Runs: []float64{1}}, {Name: "plain, many", Runs: []float64{2}}, {Name: "sealed, many", Runs: []float64{3}},
+	}}}}
+	var b strings.Builder
+	if err := r.PrintGrid(&b, "echo", "t", []string{"plain", "sealed", "none"}, []string{"one", "many"}); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+echo    one  many
+plain     1     2
+sealed    –     3
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}

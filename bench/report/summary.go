@@ -49,3 +49,34 @@ func (r *Report) PrintSummary(w io.Writer, title string, columns []Column) error
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+// PrintGrid writes the rows of one table that are named “ROW, COLUMN” as a grid of the medians.
+func (r *Report) PrintGrid(w io.Writer, title, table string, rows, columns []string) error {
+	g := r.Group(table)
+	if g == nil {
+		return nil
+	}
+	grid := [][]string{append([]string{title}, columns...)}
+	for _, name := range rows {
+		line := []string{name}
+		any := false
+		for _, c := range columns {
+			v := math.NaN()
+			if row := g.Row(name + ", " + c); row != nil {
+				v, any = Median(row.Runs), true
+			}
+			line = append(line, Number(v))
+		}
+		if any {
+			grid = append(grid, line)
+		}
+	}
+	if len(grid) < 2 {
+		return nil
+	}
+	var b strings.Builder
+	b.WriteByte('\n')
+	layOut(&b, grid, true)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
