@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/protocol/carrier"
 	"culvert/tunnel/link"
 )
 
@@ -151,6 +152,9 @@ func (m *Manager) AcceptBulk(conn net.Conn) error {
 	}
 	defer leave()
 	flow, proof, err := link.ReadPreface(conn, time.Now().Add(strangerFor))
+	if p, ok := conn.(*carrier.Peeked); ok && len(p.Prefix) == 0 {
+		conn = p.TCPConn // all of the prefix has been read: the rest comes from the socket itself
+	}
 	if err == nil {
 		err = link.ErrPreface
 		m.mu.Lock()

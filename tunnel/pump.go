@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"culvert/tunnel/link"
+	"culvert/tunnel/rawtcp"
 )
 
 // pump carries bytes between a local TCP connection and a flow until both directions have ended. An orderly end of one
@@ -18,8 +19,9 @@ func pump(ctx context.Context, conn *net.TCPConn, f *link.Flow) (toFlow, fromFlo
 	stop := context.AfterFunc(ctx, func() { f.Reset(link.ReasonClosing, "") })
 	defer stop()
 	f.OnBreak(func() { abort(conn) })
+	raw := rawtcp.New(conn)
 	wg.Go(func() {
-		fromFlow, inErr = f.WriteTo(conn)
+		fromFlow, inErr = f.WriteTo(raw)
 		if inErr == nil {
 			inErr = conn.CloseWrite()
 		}
@@ -28,7 +30,7 @@ func pump(ctx context.Context, conn *net.TCPConn, f *link.Flow) (toFlow, fromFlo
 			abort(conn)
 		}
 	})
-	toFlow, err = f.ReadFrom(conn)
+	toFlow, err = f.ReadFrom(raw)
 	if err == nil {
 		err = f.CloseWrite()
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/tunnel/rawtcp"
 )
 
 // bulkTimeout bounds the making of a flow's own connection.
@@ -54,6 +55,9 @@ func (l *Link) newBulk(conn net.Conn, k flowKeys) (*bulk, error) {
 		in, out = out, in
 	}
 	b := &bulk{conn: conn}
+	if c, ok := conn.(*net.TCPConn); ok {
+		b.conn = rawtcp.New(c)
+	}
 	if c, ok := conn.(interface {
 		SetKeepAliveConfig(net.KeepAliveConfig) error
 	}); ok {
@@ -277,18 +281,14 @@ func (b *bulk) send(buf []byte, kind Kind, n int, f *Flow) error {
 // readTo writes everything that comes in records to w; io.EOF after the peer's FIN.
 func (b *bulk) readTo(w io.Writer, f *Flow) (int64, error) {
 	var total int64
-	bufs := &f.link.bufs
-	var buf []byte
-	room := func(n int) []byte {
-		if buf = bufs.take(); n > len(buf) {
-			bufs.give(buf)
-			buf = make([]byte, n)
-		}
-		return buf
+	var into *room
+	lend := func(n int) []byte {
+		into = roomFor(n)
+		return into.b
 	}
-	defer func() { bufs.give(buf) }()
+	defer func() { into.give() }()
 	for {
-		kind, plain, err := b.in.open(b.conn, room)
+		kind, plain, err := b.in.open(b.conn, lend)
 		if err != nil {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -307,8 +307,8 @@ func (b *bulk) readTo(w io.Writer, f *Flow) (int64, error) {
 		n, err := w.Write(plain)
 		total += int64(n)
 		f.count(len(plain))
-		bufs.give(buf)
-		buf = nil
+		into.give()
+		into = nil
 		if err != nil {
 			return total, err
 		}

@@ -74,7 +74,7 @@
 //	preface   09 | flow 16 | proof 32
 //	record    kind 1 | length 3 | AES-256-GCM ciphertext (length) | tag 16
 //	kinds     01 READY  empty, the first record each way
-//	          02 DATA   1 to 262,144 bytes (sent: at most 65,536)
+//	          02 DATA   1 to 262,144 bytes
 //	          03 FIN    empty, the last record of its direction
 //
 // The acceptor answers the preface with READY, the dialler answers READY with READY, and only then may either side say BULK

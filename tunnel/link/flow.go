@@ -29,7 +29,10 @@ type Flow struct {
 	opened   bool
 
 	recv     []byte // bytes that nobody has read
-	spare    []byte // room for the next ones while the flow is busy
+	into     *room  // that recv lies in
+	sink     trying // where the flow is read to, if the read loop may write there itself
+	parked   bool   // the reader waits, and nothing is on its way from him to sink
+	passed   int64  // bytes that the read loop has written
 	received uint64 // offset behind recv
 	consumed uint64
 	limit    uint64 // up to which the peer may send
@@ -214,7 +217,8 @@ func (f *Flow) finish(err error) bool {
 	}
 	f.err = err
 	f.link.buffered.Add(-int64(len(f.recv) + f.queued))
-	f.recv, f.spare, f.datagrams, f.queued = nil, nil, nil, 0
+	f.into.give()
+	f.recv, f.into, f.datagrams, f.queued = nil, nil, nil, 0
 	f.link.granted.Add(int64(firstWindow) - int64(f.window))
 	if f.stage == bulkDialling {
 		f.stage = bulkFailed
@@ -311,9 +315,7 @@ func (f *Flow) handle(h Header, data []byte) error {
 }
 
 func (f *Flow) handleData(h Header, data []byte) error {
-	f.mu.Lock()
-	if f.err != nil {
-		f.mu.Unlock()
+	if !f.lockLiving() {
 		return nil
 	}
 	n := uint64(len(data))
@@ -322,10 +324,19 @@ func (f *Flow) handleData(h Header, data []byte) error {
 		return fmt.Errorf("%w: data out of place or past the window", ErrFrame)
 	}
 	f.received += n
-	if f.recv == nil {
-		f.recv, f.spare = f.spare, nil
+	if f.parked && len(f.recv) == 0 {
+		sink := f.sink
+		f.mu.Unlock() // nobody else writes: the reader waits for what only this loop brings
+		data = f.pass(sink, data)
+		f.count(int(n) - len(data))
+		if len(data) == 0 {
+			return nil
+		}
+		if n = uint64(len(data)); !f.lockLiving() {
+			return nil
+		}
 	}
-	f.recv = append(f.recv, data...)
+	f.keepLocked(data)
 	f.readable.Broadcast()
 	f.mu.Unlock()
 	if f.link.buffered.Add(int64(n)) > int64(f.link.cfg.Limits.Buffered) {
@@ -334,6 +345,16 @@ func (f *Flow) handleData(h Header, data []byte) error {
 	}
 	f.count(len(data))
 	return nil
+}
+
+// lockLiving takes the lock of a flow that is not over.
+func (f *Flow) lockLiving() bool {
+	f.mu.Lock()
+	if f.err != nil {
+		f.mu.Unlock()
+		return false
+	}
+	return true
 }
 
 // count notes that bytes have moved and starts the flow's own connection when they were many.

@@ -5,33 +5,42 @@ import (
 	"io"
 )
 
-const (
-	// windowMost is how far a window grows on a flow that is read as fast as it comes.
-	windowMost = 1 << 20
-	// keepIdle is how much buffer a flow without unread bytes may keep.
-	keepIdle = 2 << 10
-)
+// windowMost is how far a window grows on a flow that is read as fast as it comes.
+const windowMost = 1 << 20
 
-// next waits for unread bytes and takes them all. Without bytes: io.EOF at the end, or the flow's own connection to go on with.
-func (f *Flow) next() ([]byte, *bulk, error) {
+// keepLocked adds bytes that nobody has read to those that are there.
+func (f *Flow) keepLocked(data []byte) {
+	if need := len(f.recv) + len(data); f.into == nil || need > cap(f.recv) {
+		r := roomFor(max(need, 2*cap(f.recv)))
+		f.recv = append(r.b[:0], f.recv...)
+		f.into.give()
+		f.into = r
+	}
+	f.recv = append(f.recv, data...)
+}
+
+// next waits for unread bytes and takes them all, with the room they are in. Without bytes: io.EOF at the end, or the flow's own connection to go on with.
+func (f *Flow) next() ([]byte, *room, *bulk, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
 		switch {
 		case f.err != nil:
-			return nil, nil, f.over()
+			return nil, nil, nil, f.over()
 		case len(f.recv) > 0:
-			b := f.recv
-			f.recv = nil
-			return b, nil, nil
+			b, r := f.recv, f.into
+			f.recv, f.into = nil, nil
+			return b, r, nil, nil
 		case f.finIn:
-			return nil, nil, io.EOF
+			return nil, nil, nil, io.EOF
 		case f.bulkIn && f.bulk != nil:
-			return nil, f.bulk, nil
+			return nil, nil, f.bulk, nil
 		case f.bulkIn && f.stage == bulkFailed:
-			return nil, nil, fmt.Errorf("link: the flow's own connection failed: %w", ErrRecord)
+			return nil, nil, nil, fmt.Errorf("link: the flow's own connection failed: %w", ErrRecord)
 		}
+		f.parked = f.sink != nil
 		f.readable.Wait()
+		f.parked = false
 	}
 }
 
@@ -43,28 +52,52 @@ func (f *Flow) over() error {
 	return f.err
 }
 
-// release gives the window back for bytes that have left the flow, and keeps the buffer for the next ones.
-func (f *Flow) release(n int, b []byte) {
+// release gives the window back for bytes that have left the flow, and the room they were in.
+func (f *Flow) release(n int, r *room) {
+	r.give()
 	f.link.buffered.Add(-int64(n))
 	f.mu.Lock()
-	f.consumed += uint64(n)
-	idle := len(f.recv) == 0
-	if f.err == nil && (!idle || cap(b) <= keepIdle) {
-		f.spare = b[:0]
-	}
-	var limit uint64
-	if !f.finIn && !f.bulkIn && f.err == nil && f.consumed+f.window-f.limit >= f.window/2 {
-		// Read as fast as it comes, and memory to spare: let more be under way.
-		if idle && f.window < windowMost && f.link.grant(int64(f.window)) {
-			f.window *= 2
-		}
-		f.limit = f.consumed + f.window
-		limit = f.limit
-	}
+	limit := f.creditLocked(n, len(f.recv) == 0)
 	f.mu.Unlock()
+	f.widen(limit)
+}
+
+// creditLocked counts n bytes as taken and returns the window's new limit, or 0 where there is no reason to tell. fast: they
+// were read as fast as they came.
+func (f *Flow) creditLocked(n int, fast bool) uint64 {
+	f.consumed += uint64(n)
+	if f.finIn || f.bulkIn || f.err != nil || f.consumed+f.window-f.limit < f.window/2 {
+		return 0
+	}
+	if fast && f.window < windowMost && f.link.grant(int64(f.window)) {
+		f.window *= 2
+	}
+	f.limit = f.consumed + f.window
+	return f.limit
+}
+
+// widen lets the peer send up to limit.
+func (f *Flow) widen(limit uint64) {
 	if limit > 0 {
 		f.link.endOn(f.link.control(Header{Type: FrameWindow, Flow: f.id, Offset: limit}, nil))
 	}
+}
+
+// trying is a target that takes at once what it has room for: rawtcp.Conn.
+type trying interface {
+	TryWrite(b []byte) (int, error)
+}
+
+// pass writes data to where the flow is read to, from the read loop itself, if the reader waits there with nothing before it,
+// and returns what is left. It waits for nobody. An error is left to the reader to find.
+func (f *Flow) pass(sink trying, data []byte) []byte {
+	n, _ := sink.TryWrite(data)
+	f.mu.Lock()
+	f.passed += int64(n)
+	limit := f.creditLocked(n, true)
+	f.mu.Unlock()
+	f.widen(limit)
+	return data[n:]
 }
 
 // grant takes n bytes of window out of what the link may give beyond every flow's first window.
@@ -77,10 +110,18 @@ func (l *Link) grant(n int64) bool {
 }
 
 // WriteTo writes everything that the peer sends to w. It returns nil after the peer's orderly end.
-func (f *Flow) WriteTo(w io.Writer) (int64, error) {
-	var total int64
+func (f *Flow) WriteTo(w io.Writer) (total int64, err error) {
+	f.mu.Lock()
+	f.sink, _ = w.(trying)
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		total += f.passed
+		f.sink = nil
+	}()
 	for {
-		b, own, err := f.next()
+		b, r, own, err := f.next()
 		if err != nil {
 			return total, f.readEnd(err)
 		}
@@ -90,7 +131,7 @@ func (f *Flow) WriteTo(w io.Writer) (int64, error) {
 		}
 		n, err := w.Write(b)
 		total += int64(n)
-		f.release(len(b), b)
+		f.release(len(b), r)
 		if err != nil {
 			return total, err
 		}

@@ -3,11 +3,10 @@ package link
 import (
 	"errors"
 	"io"
-	"sync"
-)
+	"time"
 
-// readSmall is what an idle direction holds to read into; a busy one borrows room for a whole record.
-const readSmall = 1 << 10
+	"culvert/tunnel/rawtcp"
+)
 
 var errSwitch = errors.New("link: the direction goes on in the flow's own connection")
 
@@ -20,32 +19,14 @@ func (e *SourceError) Error() string { return e.Err.Error() }
 // Unwrap is the reader's own error.
 func (e *SourceError) Unwrap() error { return e.Err }
 
-// buffers lends room for one record with header and tag.
-type buffers struct{ pool sync.Pool }
-
-const bufferSize = recordHeader + recordSent + recordTag
-
-func (p *buffers) take() []byte {
-	if b, ok := p.pool.Get().(*[bufferSize]byte); ok {
-		return b[:]
-	}
-	return make([]byte, bufferSize)
-}
-
-func (p *buffers) give(b []byte) {
-	if cap(b) == bufferSize {
-		p.pool.Put((*[bufferSize]byte)(b[:bufferSize]))
-	}
-}
-
 // Write sends b in order. It waits for the peer's window.
 func (f *Flow) Write(b []byte) (int, error) {
-	buf := f.link.bufs.take()
-	defer f.link.bufs.give(buf)
+	o := outgoing{size: roomLink, least: roomLink}
+	defer o.Return()
 	done := 0
 	for done < len(b) {
-		n := copy(buf[recordHeader:recordHeader+recordSent], b[done:])
-		if err := f.send(buf, n); err != nil {
+		n := copy(o.Lend(), b[done:])
+		if err := f.send(o.room.b, n); err != nil {
 			return done, err
 		}
 		done += n
@@ -53,33 +34,57 @@ func (f *Flow) Write(b []byte) (int, error) {
 	return done, nil
 }
 
-// ReadFrom sends everything that r gives, and holds a large buffer only while r is busy. A failure of r is a *SourceError.
+// lending is a source that wants room only when it has something to read: rawtcp.Conn.
+type lending interface {
+	ReadLent(l rawtcp.Lender) (int, error)
+}
+
+// ReadFrom sends everything that r gives. From a source that is lending it holds a buffer only while there is something to
+// send, from others a small one while they are not busy. A failure of r is a *SourceError.
 func (f *Flow) ReadFrom(r io.Reader) (int64, error) {
-	small := make([]byte, recordHeader+readSmall+recordTag)
-	buf := small
-	defer func() { f.link.bufs.give(buf) }()
+	source, lends := r.(lending)
+	o := &outgoing{}
+	if lends {
+		o.size, o.least = 1, 1
+	}
+	defer func() { o.Return() }()
 	var total int64
 	for {
-		room := buf[recordHeader : len(buf)-recordTag]
-		n, err := r.Read(room)
+		var n int
+		var err error
+		if lends {
+			n, err = source.ReadLent(o)
+		} else {
+			n, err = r.Read(o.Lend())
+		}
 		if n > 0 {
-			if err := f.send(buf, n); err != nil {
+			before := time.Now()
+			if err := f.send(o.room.b, n); err != nil {
 				return total, err
 			}
 			total += int64(n)
+			most := roomLink
+			if f.switched() {
+				most = roomMost
+			}
+			o.sent(n, most, time.Since(before))
 		}
 		switch {
 		case err == io.EOF:
 			return total, nil
 		case err != nil:
 			return total, &SourceError{err}
-		case n == len(room) && len(buf) == len(small):
-			buf = f.link.bufs.take()
-		case n < readSmall && len(buf) > len(small):
-			f.link.bufs.give(buf)
-			buf = small
+		case lends:
+			o.Return()
 		}
 	}
+}
+
+// switched reports whether this side's direction goes on in the flow's own connection.
+func (f *Flow) switched() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stage == bulkSwitched
 }
 
 // send sends the n bytes that stand in buf behind room for a record's header. The contents of buf are lost.

@@ -107,10 +107,10 @@ type Link struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	done   chan struct{}
-	bufs   buffers
 
 	heard    atomic.Int64 // nanoseconds since start
 	said     atomic.Int64
+	due      atomic.Int64  // when the watch looks next
 	asked    atomic.Int64  // when the last PING went out, 0 for never
 	active   atomic.Int64  // when a flow was opened or moved something, 0 for never
 	nudged   atomic.Bool   // ask at once

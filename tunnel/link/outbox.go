@@ -2,6 +2,7 @@ package link
 
 import (
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -12,6 +13,8 @@ const (
 	outLimit = 4 << 20
 	// stall is how long one write may take before the link counts as dead.
 	stall = 20 * time.Second
+	// crowded is how many batches others are waited for after somebody had something to add to one.
+	crowded = 16
 )
 
 // outbox gathers frames and writes them in batches. Control frames never wait in it, data waits while it is full. A writer of
@@ -24,6 +27,8 @@ type outbox struct {
 	buf     []byte
 	spare   []byte
 	writing bool
+	crowd   int           // batches that are still to wait for others
+	renew   time.Time     // the write deadline, after this; of the one who writes
 	wake    chan struct{} // of the flusher
 	err     error
 	done    chan struct{}
@@ -56,8 +61,12 @@ func (o *outbox) data(h Header, data []byte) error {
 	}
 	o.appendLocked(h, data)
 	if o.writing {
+		o.crowd = crowded
 		o.mu.Unlock()
 		return nil
+	}
+	if o.crowd > 0 {
+		o.gatherLocked()
 	}
 	err := o.flushLocked()
 	if len(o.buf) > 0 {
@@ -65,6 +74,19 @@ func (o *outbox) data(h Header, data []byte) error {
 	}
 	o.mu.Unlock()
 	return err
+}
+
+// gatherLocked lets everybody who is ready to run add his frames to the batch: one system call and one wake-up at the other
+// end for all of them. A flow that is alone does not wait for others.
+func (o *outbox) gatherLocked() {
+	before := len(o.buf)
+	o.writing = true
+	o.mu.Unlock()
+	runtime.Gosched()
+	o.mu.Lock()
+	if len(o.buf) == before {
+		o.crowd--
+	}
 }
 
 // offer adds a datagram where there is room, and waits for nothing.
@@ -101,7 +123,10 @@ func (o *outbox) flushLocked() error {
 	o.buf, o.spare = o.spare[:0], nil
 	o.writing = true
 	o.mu.Unlock()
-	_ = o.conn.SetWriteDeadline(time.Now().Add(stall))
+	if now := time.Now(); now.After(o.renew) {
+		o.renew = now.Add(stall / 4) // now and then: a deadline costs more than a small frame
+		_ = o.conn.SetWriteDeadline(now.Add(stall + stall/4))
+	}
 	_, err := o.conn.Write(batch)
 	o.mu.Lock()
 	o.writing = false

@@ -179,10 +179,16 @@ func (l *Link) control(h Header, data []byte) error {
 // touch notes that the peer was heard.
 func (l *Link) touch() { l.heard.Store(int64(time.Since(l.start))) }
 
-// spoke notes that something was said that wants to be heard of.
+// spoke notes that something was said that wants to be heard of. It wakes the watch only where that would look too late: a
+// wakened goroutine costs more than the frame.
 func (l *Link) spoke() {
-	if said, heard := l.said.Load(), l.heard.Load(); said <= heard {
-		l.said.Store(int64(time.Since(l.start)) + 1)
+	said, heard := l.said.Load(), l.heard.Load()
+	if said > heard {
+		return
+	}
+	now := int64(time.Since(l.start)) + 1
+	l.said.Store(now)
+	if l.due.Load() > now+int64(l.cfg.Timing.Ask) {
 		l.wakeWatch()
 	}
 }
@@ -216,8 +222,9 @@ func (l *Link) watch() error {
 		case <-timer.C:
 		}
 		now := time.Now()
+		said := l.said.Load()
 		p := pulse{
-			heard: l.start.Add(time.Duration(l.heard.Load())), said: l.start.Add(time.Duration(l.said.Load())), asked: asked,
+			heard: l.start.Add(time.Duration(l.heard.Load())), said: l.start.Add(time.Duration(said)), asked: asked,
 		}
 		if used := l.active.Load(); used > 0 {
 			p.used = l.start.Add(time.Duration(used))
@@ -236,6 +243,10 @@ func (l *Link) watch() error {
 			if err := l.control(Header{Type: FramePing, Offset: number}, nil); err != nil {
 				return err
 			}
+		}
+		l.due.Store(int64(due.Sub(l.start)))
+		if l.said.Load() != said {
+			due = now // said meanwhile by somebody who did not see when the watch looks next
 		}
 		timer.Reset(time.Until(due))
 	}

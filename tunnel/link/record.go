@@ -24,8 +24,8 @@ const (
 const (
 	recordHeader = 4
 	recordTag    = 16
-	// recordSent is the longest record that is sent, recordMax the longest taken: senders may grow without a new format.
-	recordSent = 64 << 10
+	// recordSent is the longest record that is sent, recordMax the longest taken.
+	recordSent = 256 << 10
 	recordMax  = 256 << 10
 	// rekeyEvery keeps what one AES-GCM key seals far below the bound for 2^-57.
 	rekeyEvery = 1 << 24

@@ -38,7 +38,7 @@ func sealed(t testing.TB, d *direction, kind Kind, data string) []byte {
 	return rec
 }
 
-func room(n int) []byte { return make([]byte, n) }
+func ample(n int) []byte { return make([]byte, n) }
 
 // The bytes of version 1: whoever changes them makes another version.
 func TestRecordGolden(t *testing.T) {
@@ -82,7 +82,7 @@ func TestRecordsAcrossKeys(t *testing.T) {
 		if len(keys) == 0 || keys[len(keys)-1] != out.traffic {
 			keys = append(keys, out.traffic)
 		}
-		kind, plain, err := in.open(bytes.NewReader(rec), room)
+		kind, plain, err := in.open(bytes.NewReader(rec), ample)
 		if err != nil || kind != KindData || string(plain) != "same text" {
 			t.Fatalf("%d %q %v", kind, plain, err)
 		}
@@ -97,23 +97,23 @@ func TestRecordTampering(t *testing.T) {
 	rec := sealed(t, newTestDirection(t, k.toAcceptor, rekeyEvery), KindData, "hello")
 	for n := range rec {
 		d := newTestDirection(t, k.toAcceptor, rekeyEvery)
-		if _, _, err := d.open(bytes.NewReader(rec[:n]), room); !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, _, err := d.open(bytes.NewReader(rec[:n]), ample); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("cut to %d bytes: %v", n, err)
 		}
 		bad := bytes.Clone(rec)
 		bad[n] ^= 1
-		if _, _, err := newTestDirection(t, k.toAcceptor, rekeyEvery).open(bytes.NewReader(bad), room); err == nil {
+		if _, _, err := newTestDirection(t, k.toAcceptor, rekeyEvery).open(bytes.NewReader(bad), ample); err == nil {
 			t.Errorf("byte %d changed and accepted", n)
 		}
 	}
 	d := newTestDirection(t, k.toAcceptor, rekeyEvery)
-	if _, _, err := d.open(bytes.NewReader(rec), room); err != nil {
+	if _, _, err := d.open(bytes.NewReader(rec), ample); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := d.open(bytes.NewReader(rec), room); !errors.Is(err, ErrRecord) {
+	if _, _, err := d.open(bytes.NewReader(rec), ample); !errors.Is(err, ErrRecord) {
 		t.Errorf("replayed record: %v", err)
 	}
-	if _, _, err := newTestDirection(t, k.toDialler, rekeyEvery).open(bytes.NewReader(rec), room); !errors.Is(err, ErrRecord) {
+	if _, _, err := newTestDirection(t, k.toDialler, rekeyEvery).open(bytes.NewReader(rec), ample); !errors.Is(err, ErrRecord) {
 		t.Errorf("record of the other direction: %v", err)
 	}
 }
@@ -154,7 +154,7 @@ func FuzzRecords(f *testing.F) {
 		d := newTestDirection(t, k.toAcceptor, rekeyEvery)
 		r := bytes.NewReader(b)
 		for {
-			kind, plain, err := d.open(r, room)
+			kind, plain, err := d.open(r, ample)
 			if err != nil {
 				return
 			}
@@ -179,7 +179,7 @@ func FuzzPreface(f *testing.F) {
 func BenchmarkRecord(b *testing.B) {
 	_, k := testKeys(b)
 	out, in := newTestDirection(b, k.toAcceptor, rekeyEvery), newTestDirection(b, k.toAcceptor, rekeyEvery)
-	buf, into := make([]byte, bufferSize), make([]byte, bufferSize)
+	buf, into := make([]byte, recordHeader+recordSent+recordTag), make([]byte, recordHeader+recordSent+recordTag)
 	lend := func(int) []byte { return into }
 	r := new(bytes.Reader)
 	b.SetBytes(recordSent)
