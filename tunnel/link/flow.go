@@ -219,7 +219,7 @@ func (f *Flow) finish(err error) bool {
 	f.link.buffered.Add(-int64(len(f.recv) + f.queued))
 	f.into.give()
 	f.recv, f.into, f.datagrams, f.queued = nil, nil, nil, 0
-	f.link.granted.Add(int64(firstWindow) - int64(f.window))
+	f.narrowLocked()
 	if f.stage == bulkDialling {
 		f.stage = bulkFailed
 	}
@@ -308,6 +308,7 @@ func (f *Flow) handle(h Header, data []byte) error {
 			f.finIn = true
 		} else {
 			f.bulkIn = true
+			f.narrowLocked()
 		}
 		f.readable.Broadcast()
 	}

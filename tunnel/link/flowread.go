@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// windowMost is how far a window grows on a flow that is read as fast as it comes.
-const windowMost = 1 << 20
+// windowMost is how far a window grows on a flow that is read as fast as it comes: 40 MB/s where a round trip takes 100 ms.
+const windowMost = 4 << 20
 
 // keepLocked adds bytes that nobody has read to those that are there.
 func (f *Flow) keepLocked(data []byte) {
@@ -100,13 +100,24 @@ func (f *Flow) pass(sink trying, data []byte) []byte {
 	return data[n:]
 }
 
-// grant takes n bytes of window out of what the link may give beyond every flow's first window.
+// grant takes n bytes of window out of what the link may give beyond every flow's first window. Nobody gets more than half of
+// what is left: those who come later are to have windows too.
 func (l *Link) grant(n int64) bool {
-	if l.granted.Add(n) <= int64(l.cfg.Limits.Buffered)/2 {
-		return true
+	for {
+		given := l.granted.Load()
+		if n > (int64(l.cfg.Limits.Buffered)/2-given)/2 {
+			return false
+		}
+		if l.granted.CompareAndSwap(given, given+n) {
+			return true
+		}
 	}
-	l.granted.Add(-n)
-	return false
+}
+
+// narrowLocked gives back what was granted to a flow that needs it no more.
+func (f *Flow) narrowLocked() {
+	f.link.granted.Add(int64(firstWindow) - int64(f.window))
+	f.window = firstWindow
 }
 
 // WriteTo writes everything that the peer sends to w. It returns nil after the peer's orderly end.
