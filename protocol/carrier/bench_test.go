@@ -14,13 +14,16 @@ const (
 
 // BenchmarkReadBatch times one datagram through the kernel, written and read in batches.
 func BenchmarkReadBatch(b *testing.B) {
-	b.Run("platform", func(b *testing.B) { benchUDP(b, false) })
-	b.Run("portable", func(b *testing.B) { benchUDP(b, true) })
+	b.Run("platform", func(b *testing.B) { benchUDP(b, false, true) })
+	b.Run("unsegmented", func(b *testing.B) { benchUDP(b, false, false) })
+	b.Run("portable", func(b *testing.B) { benchUDP(b, true, false) })
 	b.Run("x-net", benchXNet)
 }
 
-func benchUDP(b *testing.B, portable bool) {
+func benchUDP(b *testing.B, portable, segments bool) {
 	from, to := listenUDP(b, "[::1]:0", portable), listenUDP(b, "[::1]:0", portable)
+	from.Segment(segments)
+	to.Segment(segments)
 	out, in := buffers(benchBatch, benchSize), buffers(benchBatch, 1500)
 	for i := range out {
 		out[i].Addr, out[i].N = to.LocalAddr(), benchSize
@@ -43,6 +46,7 @@ func benchUDP(b *testing.B, portable bool) {
 // benchXNet is what the platform's batcher is measured against.
 func benchXNet(b *testing.B) {
 	from, to := listenUDP(b, "[::1]:0", false), listenUDP(b, "[::1]:0", false)
+	to.Segment(false)
 	writer, reader := ipv6.NewPacketConn(from.Socket()), ipv6.NewPacketConn(to.Socket())
 	out, in := make([]ipv6.Message, benchBatch), make([]ipv6.Message, benchBatch)
 	for i := range out {

@@ -209,6 +209,52 @@ func TestOversizeInPieces(t *testing.T) {
 	}
 }
 
+// QUIC's datagrams come through pieces as they were sent, also where messages came between them and buffers change hands.
+func TestLaneBehindPieces(t *testing.T) {
+	w, r := listenUDP(t, "127.0.0.1:0", false), listenUDP(t, "127.0.0.1:0", false)
+	l := NewLane(r)
+	defer l.Close()
+	id, err := l.ConnectionID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ms []Message
+	var want [][]byte
+	for i := range 60 {
+		b := append([]byte{0x40}, id[:]...)
+		b = append(b, pattern(i, 1189)...)
+		if i%7 == 3 {
+			b = append([]byte{5}, b[1:]...) // a message of ours
+		} else {
+			want = append(want, b)
+		}
+		ms = append(ms, Message{Addr: r.LocalAddr(), Buf: b, N: len(b)})
+	}
+	if n, err := w.WriteBatch(ms); n != len(ms) || err != nil || platform(t, w).out.end == len(ms) {
+		t.Fatal(n, err, "nothing was joined")
+	}
+	in := buffers(16, 1500)
+	for got := 0; got < len(ms); {
+		n, err := r.ReadBatch(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range in[:n] {
+			if Classify(in[i].Buf[0]) == QUIC {
+				l.Deliver(laneNow, &in[i])
+			}
+		}
+		got += n
+	}
+	b := make([]byte, 1500)
+	for i := range want {
+		n, _, err := l.ReadFrom(b)
+		if err != nil || !bytes.Equal(b[:n], want[i]) {
+			t.Fatalf("datagram %d for QUIC: %d bytes, %v", i, n, err)
+		}
+	}
+}
+
 // FuzzGather hands out pieces of any lengths, as if the kernel had read them.
 func FuzzGather(f *testing.F) {
 	f.Add(uint32(600), int32(200), byte(3))

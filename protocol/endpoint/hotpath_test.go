@@ -2,6 +2,7 @@ package endpoint_test
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -90,6 +91,63 @@ func BenchmarkServe(b *testing.B) {
 				b.StartTimer()
 				for k := range min(batch, b.N-i) {
 					h.serve(requests[k], answer)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkReceiveSealed is what a server does with a question before its handler, in datagrams of one and of many.
+func BenchmarkReceiveSealed(b *testing.B) {
+	for _, each := range []int{1, 32} {
+		b.Run(fmt.Sprint(each), func(b *testing.B) {
+			w, x, y := pairOf(b)
+			x.mustAnswer(x.call(y.peer(), protocol.Ping{}), protocol.CmdPong)
+			var ev endpoint.Event
+			b.ReportAllocs()
+			for i := 0; i < b.N; {
+				b.StopTimer()
+				x.out.Reset()
+				var ids []endpoint.CallID
+				for range 64 {
+					for range each {
+						ids = append(ids, x.call(y.peer(), protocol.Ping{}))
+					}
+					x.out.Packets()
+				}
+				l := x.out.Packets()
+				b.StartTimer()
+				for _, p := range l {
+					y.e.Receive(w.now, x.addr, p.Data, &ev, &y.out)
+					for ok := true; ok; ok = y.e.More(w.now, &ev, &y.out) {
+						i++
+					}
+				}
+				b.StopTimer()
+				for _, id := range ids {
+					x.e.Cancel(id)
+				}
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// BenchmarkReply is an answer on its way to the packet, alone in it and with others.
+func BenchmarkReply(b *testing.B) {
+	for _, each := range []int{1, 32} {
+		b.Run(fmt.Sprint(each), func(b *testing.B) {
+			h := queries(b)[protocol.CmdPong]
+			h.serve(h.ask(), protocol.CmdPong)
+			h.out.Reset()
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if err := h.b.e.Reply(h.w.now, &h.ev.Verified, protocol.CmdPong, h.reply, &h.out); err != nil {
+					b.Fatal(err)
+				}
+				if i%each == each-1 {
+					h.out.Packets()
+					h.out.Reset()
 				}
 			}
 		})
