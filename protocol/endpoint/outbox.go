@@ -24,8 +24,9 @@ type Outbox struct {
 	drops   *counters // of the endpoint whose messages are being packed
 	buf     []byte
 
-	open  [openSlots]openSlot
-	round uint32 // of open: entries of earlier rounds are stale
+	first openSlot
+	more  *[openSlots]openSlot // made for the second datagram: many an outbox is for one
+	round uint32               // slots of earlier rounds are stale
 }
 
 // packing is a datagram that still takes messages; without a session it is finished.
@@ -34,7 +35,7 @@ type packing struct {
 	p protocol.Packing
 }
 
-// openSlot finds the datagram of a session that has room. A session that is put out of its slot by another begins a new datagram.
+// openSlot tells the datagram of a session that has room. A session that is put out of its slot by another begins a new datagram.
 type openSlot struct {
 	s     *session
 	round uint32
@@ -90,7 +91,7 @@ func (o *Outbox) Packets() []Packet {
 // room is an empty slice with space for a datagram. Packets already collected keep the memory they point to.
 func (o *Outbox) room() []byte {
 	if cap(o.buf)-len(o.buf) < slot {
-		o.buf = make([]byte, 0, min(max(2*cap(o.buf), 4*slot), maxGrowth))
+		o.buf = make([]byte, 0, min(max(2*cap(o.buf), slot), maxGrowth))
 	}
 	return o.buf[len(o.buf):len(o.buf):cap(o.buf)]
 }
@@ -101,9 +102,20 @@ func (o *Outbox) put(to netip.AddrPort, b []byte) {
 	o.Add(to, b[:len(b):len(b)])
 }
 
+// slot is where the open datagram of a session is noted.
+func (o *Outbox) slot(s *session) *openSlot {
+	if len(o.packets) == 0 || o.first.s == s {
+		return &o.first
+	}
+	if o.more == nil {
+		o.more = new([openSlots]openSlot)
+	}
+	return &o.more[s.Index%openSlots]
+}
+
 // pack puts a message of a session into a datagram of it to this address, and reports false for one that fits in none.
 func (o *Outbox) pack(e *Endpoint, s *session, to netip.AddrPort, c protocol.Command, reply bool, id uint64, payload []byte) bool {
-	at := &o.open[s.Index%openSlots]
+	at := o.slot(s)
 	if at.s == s && at.round == o.round && o.packets[at.at].Addr == to && o.packing[at.at].p.Add(c, reply, id, payload) {
 		return true
 	}
