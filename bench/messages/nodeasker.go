@@ -29,14 +29,14 @@ type nodeAsker struct {
 	q      question
 
 	asked   int
-	open    map[endpoint.CallID]int
+	open    openCalls
 	ev      endpoint.Event
 	evs     []endpoint.Event
 	scratch []byte
 }
 
 func newNodeAsker(e *endpoint.Endpoint, locals []protocol.ID, peer protocol.Peer, q question) *nodeAsker {
-	return &nodeAsker{e: e, locals: locals, peer: peer, q: q, open: make(map[endpoint.CallID]int, batch)}
+	return &nodeAsker{e: e, locals: locals, peer: peer, q: q}
 }
 
 func (a *nodeAsker) ask(now time.Time) error {
@@ -46,7 +46,7 @@ func (a *nodeAsker) ask(now time.Time) error {
 		return fmt.Errorf("ask %s: %w", cmd, err)
 	}
 	a.scratch = p
-	a.open[id] = a.asked
+	a.open.put(id, a.asked)
 	a.asked++
 	return nil
 }
@@ -57,11 +57,10 @@ func (a *nodeAsker) answer(now time.Time, m *carrier.Message) (done int, err err
 		if a.ev.Kind != endpoint.EventCallDone {
 			continue // an opening, a hint, or an answer that came twice
 		}
-		n, asked := a.open[a.ev.Call]
+		n, asked := a.open.take(a.ev.Call)
 		if !asked {
 			continue
 		}
-		delete(a.open, a.ev.Call)
 		if err := a.q.check(&a.ev.Verified, n); err != nil {
 			return done, err
 		}
@@ -73,8 +72,10 @@ func (a *nodeAsker) answer(now time.Time, m *carrier.Message) (done int, err err
 func (a *nodeAsker) overdue(now time.Time, _ time.Duration) (gone int) {
 	a.evs = a.e.Tick(now, a.evs[:0], &a.Outbox)
 	for i := range a.evs {
-		if _, ok := a.open[a.evs[i].Call]; ok && a.evs[i].Kind == endpoint.EventCallFailed {
-			delete(a.open, a.evs[i].Call)
+		if a.evs[i].Kind != endpoint.EventCallFailed {
+			continue
+		}
+		if _, ok := a.open.take(a.evs[i].Call); ok {
 			gone++
 		}
 	}
@@ -82,10 +83,44 @@ func (a *nodeAsker) overdue(now time.Time, _ time.Duration) (gone int) {
 }
 
 func (a *nodeAsker) abandon() {
-	for id := range a.open {
+	for i := range a.open.places {
+		a.e.Cancel(a.open.places[i].id)
+	}
+	for id := range a.open.others {
 		a.e.Cancel(id)
 	}
-	clear(a.open)
+	a.open = openCalls{}
+}
+
+// openCalls are the questions under way, by call. The load's own notes should cost next to nothing.
+type openCalls struct {
+	places [4 * Deep]struct {
+		id endpoint.CallID
+		n  int
+	}
+	others map[endpoint.CallID]int // whose place was taken
+}
+
+func (o *openCalls) put(id endpoint.CallID, n int) {
+	p := &o.places[id%endpoint.CallID(len(o.places))]
+	if p.id == 0 {
+		p.id, p.n = id, n
+		return
+	}
+	if o.others == nil {
+		o.others = make(map[endpoint.CallID]int)
+	}
+	o.others[id] = n
+}
+
+func (o *openCalls) take(id endpoint.CallID) (n int, ok bool) {
+	if p := &o.places[id%endpoint.CallID(len(o.places))]; p.id == id && id != 0 {
+		p.id = 0
+		return p.n, true
+	}
+	n, ok = o.others[id]
+	delete(o.others, id)
+	return n, ok
 }
 
 // errAnswer is an answer that is not the one to the question.

@@ -15,27 +15,28 @@ const echoSize = 200
 // errBytes is an answer with other bytes than were sent.
 var errBytes = errors.New("other bytes came back")
 
-// pending is what is under way in an echo: numbers, each answered once.
+// pending is what is under way in an echo: numbers, each answered once. No more than its places are under way at a time.
 type pending struct {
-	next uint64
-	open map[uint64]struct{}
+	next   uint64
+	places [4 * Deep]uint64 // a number at itself modulo their count, 0: it was answered
+	open   int
 }
 
 func (p *pending) take() uint64 {
-	if p.open == nil {
-		p.open = make(map[uint64]struct{}, batch)
-	}
 	p.next++
-	p.open[p.next] = struct{}{}
+	p.places[p.next%uint64(len(p.places))] = p.next
+	p.open++
 	return p.next
 }
 
 // done is 1 for the first answer to n, 0 for one that was given up.
 func (p *pending) done(n uint64) int {
-	if _, ok := p.open[n]; !ok {
+	at := &p.places[n%uint64(len(p.places))]
+	if n == 0 || *at != n {
 		return 0
 	}
-	delete(p.open, n)
+	*at = 0
+	p.open--
 	return 1
 }
 
@@ -43,12 +44,15 @@ func (p *pending) overdue(_ time.Time, silent time.Duration) int {
 	if silent < giveUp {
 		return 0
 	}
-	n := len(p.open)
-	clear(p.open)
+	n := p.open
+	p.abandon()
 	return n
 }
 
-func (p *pending) abandon() { clear(p.open) }
+func (p *pending) abandon() {
+	clear(p.places[:])
+	p.open = 0
+}
 
 // plainAsker sends a number and a pattern, and wants both back.
 type plainAsker struct {

@@ -2,6 +2,9 @@ package endpoint
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -92,7 +95,8 @@ const (
 type callTable struct {
 	max    int64
 	n      atomic.Int64
-	spare  sync.Pool // of *call
+	turn   atomic.Uint64 // whose is which shard's
+	spare  sync.Pool     // of *call
 	shards [callShards]callShard
 }
 
@@ -101,6 +105,8 @@ type callShard struct {
 	places []*call
 	free   []uint32 // of places
 	timers timers
+	random []byte // drawn ahead, for IDs
+	room   [128]byte
 }
 
 func (t *callTable) init(limit int) {
@@ -121,15 +127,46 @@ func (sh *callShard) at(id uint64) *call {
 	return nil
 }
 
-// add takes in a call, which gets its ID of a random number, and so does the attempt that was made under it, if one was.
-func (t *callTable) add(c *call, random uint64) bool {
+// draw is a random number.
+func (sh *callShard) draw(rand io.Reader) (uint64, error) {
+	if len(sh.random) < 8 {
+		if _, err := io.ReadFull(rand, sh.room[:]); err != nil {
+			return 0, err
+		}
+		sh.random = sh.room[:]
+	}
+	n := binary.BigEndian.Uint64(sh.random)
+	sh.random = sh.random[8:]
+	return n, nil
+}
+
+// add takes in a call and gives it its ID, and the attempt that was made under it, if one was.
+func (t *callTable) add(c *call, rand io.Reader) error {
 	if t.n.Add(1) > t.max {
 		t.n.Add(-1)
-		return false
+		return ErrTooMany
 	}
-	sh := t.shard(random)
+	err := t.addTo(t.turn.Add(1)%callShards, c, rand)
+	if err != nil {
+		t.n.Add(-1)
+	}
+	return err
+}
+
+// errNoID comes by chance once in 2^44 calls.
+var errNoID = errors.New("endpoint: no ID was drawn")
+
+func (t *callTable) addTo(shard uint64, c *call, rand io.Reader) error {
+	sh := &t.shards[shard]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	random, err := sh.draw(rand)
+	if err != nil {
+		return err
+	}
+	if random &^= whereMask; random == 0 {
+		return errNoID
+	}
 	k := uint64(len(sh.places))
 	if last := len(sh.free) - 1; last >= 0 {
 		k, sh.free = uint64(sh.free[last]), sh.free[:last]
@@ -137,15 +174,14 @@ func (t *callTable) add(c *call, random uint64) bool {
 	} else if k < 1<<placeBits {
 		sh.places = append(sh.places, c)
 	} else {
-		t.n.Add(-1)
-		return false
+		return ErrTooMany
 	}
-	c.id = CallID(random&^whereMask | k*callShards | random%callShards)
+	c.id = CallID(random | k*callShards | shard)
 	if c.idUsed {
 		c.attempts[0].id = uint64(c.id)
 	}
 	sh.timers.join(c)
-	return true
+	return nil
 }
 
 // first reports, once, that the call's own ID may serve as message ID.

@@ -52,6 +52,7 @@ func (h *hot) serve(datagram []byte, answer protocol.Command) {
 	if err := h.b.e.Reply(h.w.now, &h.ev.Verified, answer, h.reply, &h.out); err != nil {
 		h.w.t.Fatal(err)
 	}
+	h.out.Packets()
 }
 
 func queries(t testing.TB) map[protocol.Command]*hot {

@@ -134,16 +134,7 @@ func (e *Endpoint) start(now time.Time, c *call) error {
 	if c.oneWay {
 		c.next = c.deadline
 	}
-	for range 4 {
-		id, err := e.rand.uint64()
-		if err != nil {
-			return err
-		}
-		if id&^whereMask != 0 && e.calls.add(c, id) {
-			return nil
-		}
-	}
-	return ErrTooMany
+	return e.calls.add(c, &e.rand)
 }
 
 // messageID draws an ID in the call's shard; the first attempt uses the call's own.
