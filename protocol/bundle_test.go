@@ -129,6 +129,34 @@ func TestPackingIsFull(t *testing.T) {
 	}
 }
 
+// A datagram that was begun in memory for one message goes on in more, and takes nothing beyond what it has.
+func TestPackingMoves(t *testing.T) {
+	a, b := newSessions(t)
+	for _, size := range []int{0, 1, 40, MaxSessionPayload} {
+		var p Packing
+		memory := make([]byte, PackingSize(size)+8)
+		p.Begin(memory[:0:PackingSize(size)])
+		if !p.Add(CmdPing, false, 1, make([]byte, size)) || p.Add(CmdPing, false, 2, nil) {
+			t.Fatalf("memory for one message of %d bytes holds no message, or two", size)
+		}
+		alone := p
+		fits := p.Fits(0)
+		if p.Move(make([]byte, 0, PackingRoom)); p.Add(CmdPing, false, 2, nil) != fits || fits == (size == MaxSessionPayload) {
+			t.Errorf("beside %d bytes: fits %v", size, fits)
+		}
+		for _, q := range []*Packing{&alone, &p} {
+			m, err := q.Seal(a)
+			must(t, err)
+			if got, err := unpack(b, m); err != nil || len(got) != q.n || len(got[0].payload) != size {
+				t.Errorf("%d messages, %v", len(got), err)
+			}
+		}
+		if !bytes.Equal(memory[PackingSize(size):], make([]byte, 8)) {
+			t.Error("memory of others was written to")
+		}
+	}
+}
+
 // sealText seals any plaintext as a datagram of type t, as only the peer itself could.
 func sealText(t testing.TB, s *Session, kind byte, text []byte) []byte {
 	t.Helper()

@@ -144,9 +144,12 @@ func (v *Verified) Next() (more bool, err error) {
 const (
 	nonceSize = 12
 
-	// PackingRoom is how much memory a Packing needs: two bytes more than a datagram, and the nonce.
+	// PackingRoom is how much memory a full Packing needs: two bytes more than a datagram, and the nonce.
 	PackingRoom = bundleEach + MaxDatagram + nonceSize
 )
+
+// PackingSize is how much memory a Packing needs for one message with n bytes of payload.
+func PackingSize(n int) int { return bundleEach + MinSealed + n + nonceSize }
 
 // Packing is a datagram of a session while messages are put into it: one becomes a sealed message, several a bundle. The first
 // message stands where a bundle wants it, so that another one moves nothing:
@@ -158,16 +161,25 @@ type Packing struct {
 	n int
 }
 
-// Begin empties p; it is built in room, of which PackingRoom bytes are used.
+// Begin empties p; it is built in the memory of room, of PackingRoom bytes or of PackingSize for what is put in.
 func (p *Packing) Begin(room []byte) { p.b, p.n = room[:sealedHead], 0 }
 
-// Add puts a message in, or reports that it has no place there. One that has none in an empty datagram has none anywhere.
-func (p *Packing) Add(c Command, reply bool, id uint64, payload []byte) bool {
-	size := len(p.b) + bundleEach + sealedInner + len(payload)
+// Move goes on in the memory of room.
+func (p *Packing) Move(room []byte) { p.b = append(room[:0], p.b...) }
+
+// Fits reports whether the datagram has a place for a message with n bytes of payload.
+func (p *Packing) Fits(n int) bool {
+	size := len(p.b) + bundleEach + sealedInner + n
 	if p.n == 0 {
 		size -= bundleEach
 	}
-	if size > MaxDatagram-tagSize {
+	return size <= MaxDatagram-tagSize
+}
+
+// Add puts a message in, or reports that it has no place there, or its memory none for it. One that has no place in an empty
+// datagram has none anywhere.
+func (p *Packing) Add(c Command, reply bool, id uint64, payload []byte) bool {
+	if !p.Fits(len(payload)) || len(p.b)+bundleEach+sealedInner+len(payload)+tagSize+nonceSize > cap(p.b) {
 		return false
 	}
 	p.b = binary.BigEndian.AppendUint16(p.b, uint16(sealedInner+len(payload)))

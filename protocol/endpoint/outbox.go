@@ -31,8 +31,9 @@ type Outbox struct {
 
 // packing is a datagram that still takes messages; without a session it is finished.
 type packing struct {
-	s *session
-	p protocol.Packing
+	s    *session
+	p    protocol.Packing
+	full bool // it has room for a whole datagram; most hold one short message, and batches of such should stay in the cache
 }
 
 // openSlot tells the datagram of a session that has room. A session that is put out of its slot by another begins a new datagram.
@@ -96,6 +97,13 @@ func (o *Outbox) room() []byte {
 	return o.buf[len(o.buf):len(o.buf):cap(o.buf)]
 }
 
+// take is n bytes of memory, empty.
+func (o *Outbox) take(n int) []byte {
+	room := o.room()[:0:n]
+	o.buf = o.buf[:len(o.buf)+n]
+	return room
+}
+
 // put takes in a datagram that was built in room.
 func (o *Outbox) put(to netip.AddrPort, b []byte) {
 	o.buf = o.buf[:len(o.buf)+len(b)]
@@ -116,18 +124,25 @@ func (o *Outbox) slot(s *session) *openSlot {
 // pack puts a message of a session into a datagram of it to this address, and reports false for one that fits in none.
 func (o *Outbox) pack(e *Endpoint, s *session, to netip.AddrPort, c protocol.Command, reply bool, id uint64, payload []byte) bool {
 	at := o.slot(s)
-	if at.s == s && at.round == o.round && o.packets[at.at].Addr == to && o.packing[at.at].p.Add(c, reply, id, payload) {
-		return true
+	if at.s == s && at.round == o.round && o.packets[at.at].Addr == to {
+		k := &o.packing[at.at]
+		if !k.full && k.p.Fits(len(payload)) {
+			k.p.Move(o.take(slot))
+			k.full = true
+		}
+		if k.p.Add(c, reply, id, payload) {
+			return true
+		}
 	}
-	room := o.room()[:0:slot]
-	var p protocol.Packing
-	if p.Begin(room); !p.Add(c, reply, id, payload) {
+	if len(payload) > protocol.MaxSessionPayload {
 		return false
 	}
-	o.buf = o.buf[:len(o.buf)+slot]
+	var p protocol.Packing
+	p.Begin(o.take(protocol.PackingSize(len(payload))))
+	p.Add(c, reply, id, payload)
 	*at = openSlot{s, o.round, int32(len(o.packets))}
 	o.packets = append(o.packets, Packet{Addr: to})
-	o.packing = append(o.packing, packing{s, p})
+	o.packing = append(o.packing, packing{s: s, p: p})
 	o.drops = &e.drops
 	return true
 }
