@@ -98,7 +98,11 @@ func table(ctx context.Context, o *options, r *report.Report, w io.Writer, g mea
 	if len(g.Cells) == 0 {
 		return nil
 	}
-	res, err := measure.Run(ctx, g, o.rounds, o.cell)
+	rounds := o.rounds
+	if o.quick && g.Steady {
+		rounds = 1
+	}
+	res, err := measure.Run(ctx, g, rounds, o.cell)
 	if err != nil {
 		return err
 	}

@@ -35,10 +35,10 @@ const (
 func Tables(ways []Way, size Size) []measure.Group {
 	one := measure.Group{Title: OneStream, Notes: "one way, to the device; load, processes of the tunnel and device share the cores"}
 	many := measure.Group{Title: fmt.Sprintf(Streams, size.Streams)}
-	cpu := measure.Group{Title: CPU, Notes: "less is better; of all processes between load and device, user and system"}
+	cpu := measure.Group{Title: CPU, Steady: true, Notes: "less is better; of all processes between load and device, user and system"}
 	conns := measure.Group{Title: fmt.Sprintf(NewConns, size.AtOnce), Notes: "each with a byte there and back through to the device"}
 	echo := measure.Group{Title: Echo, Notes: "less is better"}
-	idle := measure.Group{Title: fmt.Sprintf(IdleMemory, size.Idle), Notes: "less is better; growth of the resident memory of all processes between load and device, freshly started"}
+	idle := measure.Group{Title: fmt.Sprintf(IdleMemory, size.Idle), Steady: true, Notes: "less is better; growth of the resident memory of all processes between load and device, freshly started"}
 	for _, w := range ways {
 		ref := func(name string) string {
 			if name == w.Name {

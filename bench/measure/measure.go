@@ -31,6 +31,8 @@ type Group struct {
 	Title string
 	Notes string
 	Cells []Cell
+	// Steady says that the figures hardly differ between rounds: one is enough for a quick look.
+	Steady bool
 }
 
 var errNothing = errors.New("nothing was done")
