@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"culvert/bench/peers"
 	"culvert/bench/proc"
 	"culvert/bench/report"
+	"culvert/bench/tunnels"
 )
 
 func TestMain(m *testing.M) {
@@ -99,19 +101,19 @@ func claimed(t *testing.T, r *report.Report) {
 	}
 }
 
-// A quick run leaves cells out and keeps nothing.
+// A quick run leaves cells out, unless they are asked for otherwise, and keeps nothing.
 func TestQuickRun(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "results")
-	var out strings.Builder
-	args := []string{"-quick", "-alone", "-rounds", "1", "-cell", "5ms", "-peers", "8", "-records", "40", "-idle", "10", "-results", dir}
-	if err := command(t.Context(), args, &out); err != nil {
+	o, err := parse([]string{"-quick", "-cell", "5ms"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(out.String(), peers.QUIC) || !strings.Contains(out.String(), peers.GoTLS) {
-		t.Errorf("cells:\n%s", out.String())
+	if o.whole() || o.cell != 5*time.Millisecond || o.rounds != 3 || o.sections[sectionGrowth] {
+		t.Errorf("%+v", o)
 	}
-	if _, err := os.Stat(dir); err == nil {
-		t.Error("a quick run is kept")
+	for cell, want := range map[string]bool{peers.QUIC: false, peers.GoTLS: true, peers.SSH: true, tunnels.Direct: true, tunnels.DirectLink: false} {
+		if o.wants("table", cell) != want {
+			t.Errorf("%s: %v", cell, !want)
+		}
 	}
 }
 

@@ -21,7 +21,6 @@ const (
 type table struct {
 	db  *sql.DB
 	get *sql.Stmt
-	v   sql.RawBytes
 }
 
 // newTable fills a file.
