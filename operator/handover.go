@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,10 +55,15 @@ func (h *handOver) tick(ctx context.Context, mesh Mesh, now time.Time, start fun
 	if news {
 		h.care.Told(pmap, filled)
 	}
-	due := h.care.Due(now, pmap)
+	due, stalled := h.care.Due(now, pmap), h.care.Stalled(now, pmap)
 	h.mu.Unlock()
-	for _, mem := range due {
-		start(func() { h.follow(ctx, mesh, pmap, mem) })
+	for _, l := range due {
+		start(func() { h.follow(ctx, mesh, pmap, l) })
+	}
+	for _, s := range stalled {
+		if err := h.o.pause(ctx, s); err != nil && ctx.Err() == nil {
+			h.o.log.Error("take its place from one that does not fill it", "node", s.ID, "error", err)
+		}
 	}
 }
 
@@ -75,14 +81,62 @@ func (h *handOver) promote(tx *sqlite.Tx, filled map[protocol.ID]partition.Range
 }
 
 // follow asks one how far it is, and proves it once it says that it is filled.
-func (h *handOver) follow(ctx context.Context, mesh Mesh, pmap *partition.Map, mem partition.Member) {
-	proven := false
-	if r, ok := h.w.report(ctx, mesh, mem.Peer, pmap.Epoch()); ok && r.Filled && r.Epoch >= pmap.Epoch() {
-		proven = h.prove(ctx, mesh, pmap, mem)
+func (h *handOver) follow(ctx context.Context, mesh Mesh, pmap *partition.Map, l care.Look) {
+	var seen care.Seen
+	r, ok := h.w.report(ctx, mesh, l.Peer, pmap.Epoch())
+	if seen.Answered = ok && r.Epoch >= pmap.Epoch(); seen.Answered {
+		seen.Have = r.Have
+		seen.Proven = r.Filled && h.prove(ctx, mesh, pmap, l.Member)
+	}
+	if l.Holders && !seen.Proven {
+		seen.Holders = holders(ctx, mesh, pmap, l.Member)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.care.Finished(h.o.now(), mem.Peer.ID, proven)
+	h.care.Finished(h.o.now(), l.Peer.ID, seen)
+}
+
+// others are who serves a part besides mem; none where mem has all of the part already.
+func others(part partition.Part, mem partition.Member) (servers []protocol.Peer) {
+	if mem.Range.Contains(part.Range.From) && mem.Range.Contains(part.Range.To) {
+		return nil
+	}
+	for _, s := range part.Serving {
+		if s.Peer.ID != mem.Peer.ID {
+			servers = append(servers, s.Peer)
+		}
+	}
+	return servers
+}
+
+// holders asks those who serve what mem lacks of its range how much that is.
+func holders(ctx context.Context, mesh Mesh, pmap *partition.Map, mem partition.Member) *care.Held {
+	out := &care.Held{Answered: true}
+	for _, part := range pmap.Parts(mem.Fill) {
+		servers := others(part, mem)
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		var counts []uint64
+		for _, s := range servers {
+			wg.Go(func() {
+				n, _, ok := digest(ctx, mesh, s, part.Range)
+				mu.Lock()
+				defer mu.Unlock()
+				if ok {
+					counts = append(counts, n)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(counts); n > 0 { // the medians, so that nobody's word alone makes much or little of it
+			slices.Sort(counts)
+			out.Low += counts[(n-1)/2]
+			out.High += counts[n/2]
+		} else if len(servers) > 0 {
+			out.Answered = false
+		}
+	}
+	return out
 }
 
 // prove compares what mem lacks of its range with those who serve it, part by part: half of each part's servers have to hold
@@ -91,15 +145,7 @@ func (h *handOver) prove(ctx context.Context, mesh Mesh, pmap *partition.Map, me
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
 	for _, part := range pmap.Parts(mem.Fill) {
-		if mem.Range.Contains(part.Range.From) && mem.Range.Contains(part.Range.To) {
-			continue
-		}
-		var servers []protocol.Peer
-		for _, s := range part.Serving {
-			if s.Peer.ID != mem.Peer.ID {
-				servers = append(servers, s.Peer)
-			}
-		}
+		servers := others(part, mem)
 		if len(servers) == 0 {
 			continue // nobody is left who could be compared with
 		}

@@ -87,34 +87,34 @@ func (a *Authority) loads(tx *sqlite.Tx) ([]partition.DomainLoad, error) {
 // maxSteps bounds how many plans follow one another at once.
 const maxSteps = 16
 
-// plan is the map that is to be: what the planner makes of those assigned, and the isolated beside it.
-func (a *Authority) plan(tx *sqlite.Tx, filled map[protocol.ID]bool) ([]partition.Placement, error) {
+// planState is what the planner starts from, and apart from it the isolated, which keep what they had: spies are to find them as
+// they were.
+func (a *Authority) planState(tx *sqlite.Tx) (s partition.State, aside []partition.Placement, err error) {
 	ns, err := tx.SuperNodes()
 	if err != nil {
-		return nil, err
+		return s, nil, err
 	}
 	own, err := ownDomains(tx)
 	if err != nil {
-		return nil, err
+		return s, nil, err
 	}
 	present, was, err := a.placements(tx)
 	if err != nil {
-		return nil, err
+		return s, nil, err
 	}
-	s := partition.State{Present: present, Filled: filled}
-	var aside []partition.Placement
+	s.Present = present
 	for _, n := range ns {
 		if n.State != registry.Assigned {
 			continue
 		}
 		c := partition.Candidate{
 			ID: n.ID, Signing: n.Signing, Sealing: n.Sealing, Addresses: n.Addresses, Own: own[n.ID.Domain()], Capacity: n.Capacity,
+			Paused: n.Paused.After(a.now()),
 		}
 		if n.Isolated.IsZero() {
 			s.Supers = append(s.Supers, c)
 			continue
 		}
-		// It keeps what it had: spies are to find it as it was.
 		for _, p := range append(was, present...) {
 			if p.ID == n.ID && p.Range.Valid() {
 				aside = append(aside, partition.Placement{Candidate: c, Range: p.Range, Fill: partition.None(), Isolated: true})
@@ -123,9 +123,17 @@ func (a *Authority) plan(tx *sqlite.Tx, filled map[protocol.ID]bool) ([]partitio
 	}
 	s.Operator = partition.Candidate{ID: a.id, Signing: a.keys.Signing.Public(), Sealing: a.keys.Sealing.Public(), Addresses: a.Peers()}
 	s.Operator.Addresses = s.Operator.Addresses[:min(len(s.Operator.Addresses), protocol.MaxAddresses)]
-	if s.Load, err = a.loads(tx); err != nil {
+	s.Load, err = a.loads(tx)
+	return s, aside, err
+}
+
+// plan is the map that is to be: what the planner makes of those assigned, and the isolated beside it.
+func (a *Authority) plan(tx *sqlite.Tx, filled map[protocol.ID]bool) ([]partition.Placement, error) {
+	s, aside, err := a.planState(tx)
+	if err != nil {
 		return nil, err
 	}
+	s.Filled = filled
 	var seed [32]byte
 	rand.Read(seed[:]) // nobody outside may guess who comes where
 	r := mrand.New(mrand.NewChaCha8(seed))

@@ -110,6 +110,7 @@ func (o *Operator) consider(mesh Mesh, c registry.SuperNode, offered []protocol.
 			return err
 		}
 		c.Approved, c.State, c.Reason, c.Isolated = old.Approved, registry.Waiting, reason, old.Isolated
+		c.Stalls, c.Paused = old.Stalls, old.Paused
 		if !old.Submitted.IsZero() {
 			c.Answered = old.Answered
 		}

@@ -189,7 +189,7 @@ func (p *planner) count(m *node, d int) {
 }
 
 // spare reports whether m need not serve what lies outside keep: at every position need others do and go on doing it, no two
-// of one group. The operator counts where it serves, if counted.
+// of one group. The operator counts where it serves what it holds, if counted.
 func (p *planner) spare(m *node, keep Range, need int, counted bool) bool {
 	for _, c := range p.over(m.rng) {
 		for _, s := range c.segs() {
@@ -197,7 +197,7 @@ func (p *planner) spare(m *node, keep Range, need int, counted bool) bool {
 				continue
 			}
 			n := len(apart(slices.DeleteFunc(s.stay, func(o *node) bool { return o == m })))
-			if counted && p.held.Contains(s.From) {
+			if counted && !p.lost() && p.held.Contains(s.From) {
 				n++
 			}
 			if n < need {

@@ -23,7 +23,8 @@
 // members. A newcomer fills the cell with the fewest, or its own domain's. With 2R that hold it whole a cell splits at the
 // domain that halves its load, within one that is too large otherwise, and each keeps half of what it has. A cell with fewer
 // than R gets back those that are leaving it, then those without a place, then members of cells with more than R, and goes
-// together with a neighbour where all that is not enough. Nobody stops serving what too few others would serve without it.
+// together with a neighbour where all that is not enough. Nobody stops serving what too few others would serve without it. Who is
+// paused, for not having filled what it was given, goes on serving and is given nothing more.
 //
 // No two members of a cell share a customer domain, an IPv4 /16 or an IPv6 /32: a third of R is one. Domains of the operator's
 // own are neutral and count nowhere; private and loopback addresses are no network. Where every customer has a

@@ -14,7 +14,7 @@ type pool struct {
 
 func newPool(ms []*node, r Random) *pool {
 	pl := &pool{r: r, of: make(map[group][]*node)}
-	ms = slices.Clone(ms)
+	ms = fit(ms)
 	slices.SortFunc(ms, func(a, b *node) int { return a.c.ID.Compare(b.c.ID) })
 	shuffle(r, ms)
 	for _, m := range ms {
@@ -25,6 +25,11 @@ func newPool(ms []*node, r Random) *pool {
 		pl.of[k] = append(pl.of[k], m)
 	}
 	return pl
+}
+
+// fit are those of ms that may be given something to fill.
+func fit(ms []*node) []*node {
+	return slices.DeleteFunc(slices.Clone(ms), func(m *node) bool { return m.c.Paused })
 }
 
 // customer is the domain that m counts for, 0 for a neutral one.
@@ -88,7 +93,10 @@ func (p *planner) grow() {
 		waiting := turns(p.reserve, p.r)
 		p.reserve = nil
 		for _, m := range waiting {
-			c := p.spot(m, &l, full)
+			var c *cell
+			if !m.c.Paused {
+				c = p.spot(m, &l, full)
+			}
 			if c == nil {
 				p.reserve = append(p.reserve, m)
 				continue

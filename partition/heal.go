@@ -90,7 +90,7 @@ func (p *planner) donors(c *cell, k int, rich []*cell) (ms []*node) {
 			members := slices.Clone(from.in)
 			shuffle(p.r, members)
 			for _, m := range members {
-				if c.clash(m) != 0 || from.clash(m) != 0 || m.clashesAny(ms) || !p.dispensable(m, from) {
+				if m.c.Paused || c.clash(m) != 0 || from.clash(m) != 0 || m.clashesAny(ms) || !p.dispensable(m, from) {
 					continue
 				}
 				if serving && (m.rng != from.Range || m.fill.Valid() || !p.spare(m, None(), Replicas, false)) || !serving && m.rng.Valid() {
@@ -146,6 +146,7 @@ func (p *planner) merge(c *cell) *cell {
 
 // fillers are those of in, all members of two cells that become one, that are to serve the whole. out are leaving.
 func (p *planner) fillers(in, out []*node) []*node {
+	in = fit(in)
 	fill := slices.DeleteFunc(slices.Clone(in), func(m *node) bool { return m.clashesAny(in) || m.clashesAny(out) })
 	for _, m := range in {
 		if len(fill) < Replicas && !slices.Contains(fill, m) && !m.clashesAny(fill) {

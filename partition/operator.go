@@ -21,7 +21,7 @@ func (p *planner) own() (rng, fill Range) {
 	var wants []want
 	must, honest := None(), true // honest: in must nobody else holds what the operator does not
 	held := p.held
-	lost := p.now.Range == p.now.Fill && p.now.Fill.Valid() && !p.proven // it serves what it had no time to fill, see below
+	lost := p.lost()
 	before := hull(p.now.Range, p.now.Fill)
 	for _, c := range p.cells {
 		for _, s := range c.segs() {
@@ -83,6 +83,9 @@ func (p *planner) own() (rng, fill Range) {
 	}
 	return rng, target
 }
+
+// lost reports whether the operator serves what it had no time to fill, because several ranges died at once.
+func (p *planner) lost() bool { return p.now.Range == p.now.Fill && p.now.Fill.Valid() && !p.proven }
 
 // known reports whether at every position of r the operator holds what there is, or nobody does.
 func (p *planner) known(r, held Range) bool {

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"net/netip"
+	"slices"
 
 	"culvert/protocol"
 	"culvert/protocol/key"
@@ -18,6 +19,7 @@ type Candidate struct {
 	Addresses []netip.AddrPort
 	Own       bool   // of one of the operator's own domains: neutral
 	Capacity  uint64 // bytes a second that it relays at most, 0 for no cap
+	Paused    bool   // is given nothing to fill, and serves what it serves
 }
 
 // Placement is one entry of a map to be signed.
@@ -59,4 +61,19 @@ func (p Placement) Value(epoch uint64) protocol.SuperNodeValue {
 		v.Addresses = append(v.Addresses, protocol.AddrOf(a))
 	}
 	return v
+}
+
+// Replaceable reports whether somebody without a place could fill what id fills, were id not there.
+func Replaceable(s State, id protocol.ID) bool {
+	p := newPlanner(s, first{})
+	i := slices.IndexFunc(p.nodes, func(m *node) bool { return m.c.ID == id })
+	if i < 0 || !p.nodes[i].fill.Valid() {
+		return false
+	}
+	gone := p.nodes[i]
+	c := p.cells[p.at(gone.fill.From)]
+	others := slices.DeleteFunc(slices.Concat(c.in, c.out), func(m *node) bool { return m == gone })
+	return slices.ContainsFunc(fit(p.reserve), func(m *node) bool {
+		return !m.clashesAny(others) && (m.customer() == gone.customer() || !p.capped(m.customer(), 0))
+	})
 }

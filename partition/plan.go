@@ -63,6 +63,9 @@ func newPlanner(s State, r Random) *planner {
 		if x, ok := present[c.ID]; ok {
 			m.rng, m.fill = tidy(x.Range), tidy(x.Fill)
 			m.filled = m.fill.Valid() && (s.Filled[c.ID] || m.rng.holds(m.fill))
+			if c.Paused && !m.rng.holds(m.fill) {
+				m.fill, m.filled = None(), false
+			}
 		}
 		p.nodes = append(p.nodes, m)
 	}

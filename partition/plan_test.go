@@ -23,6 +23,15 @@ func (w *world) settle() (steps int) {
 	return steps
 }
 
+// calm ends what holds anybody up.
+func (w *world) calm() {
+	clear(w.stuck)
+	for i := range w.supers {
+		w.supers[i].Paused = false
+	}
+	w.step()
+}
+
 // event is something that happens to a mesh.
 func (w *world) event(customers []protocol.Domain, aim int) {
 	switch k := w.r.IntN(10); {
@@ -37,6 +46,9 @@ func (w *world) event(customers []protocol.Domain, aim int) {
 		w.join(c)
 	case k < 5 && len(w.supers) > 0 && w.r.IntN(2*aim) < len(w.supers):
 		w.leave(w.r.IntN(len(w.supers)))
+	case k == 6 && len(w.supers) > 0: // one hangs, or may fill again
+		c := &w.supers[w.r.IntN(len(w.supers))]
+		c.Paused = !c.Paused && (w.stuck[c.ID] || w.r.IntN(5) == 0)
 	case k == 5 && w.r.IntN(20) == 0: // many at once
 		for range len(w.supers) / 3 {
 			w.leave(w.r.IntN(len(w.supers)))
@@ -69,7 +81,7 @@ func TestPlanUnderChurn(t *testing.T) {
 		for range 120 {
 			w.event(customers, aim)
 		}
-		clear(w.stuck)
+		w.calm()
 		w.settle()
 	})
 }
@@ -86,7 +98,7 @@ func TestTenThousandEvents(t *testing.T) {
 	for range 10_000 {
 		w.event(customers, 30)
 	}
-	clear(w.stuck)
+	w.calm()
 	w.settle()
 	t.Logf("%d times a group had more than its third for want of others; the last holder of a piece died %d times", w.exceeded, w.lost)
 }

@@ -15,9 +15,14 @@ func (p *planner) repair() {
 
 func (p *planner) repairOne(c *cell) bool {
 	all := slices.Concat(c.in, c.out)
-	for _, m := range c.in { // held back at a merge, and nobody in the way any more
-		if m.target() != c.Range && !m.clashesAny(all) {
+	for _, m := range c.in { // held back at a merge, and nobody in the way or nobody in need of it any more
+		switch {
+		case m.target() == c.Range:
+		case !m.c.Paused && !m.clashesAny(all):
 			p.change(m, m.rng, c.Range)
+			return true
+		case m.c.Paused && p.spare(m, None(), Replicas, false):
+			p.change(m, None(), None())
 			return true
 		}
 	}

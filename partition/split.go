@@ -159,6 +159,9 @@ func (p *planner) follow(m *node, c *cell, halves [2]*cell) (rng, fill Range) {
 		return to.Range, None()
 	}
 	both, _ := m.rng.Intersect(to.Range)
+	if m.c.Paused {
+		return tidy(both), None()
+	}
 	return tidy(both), to.Range
 }
 

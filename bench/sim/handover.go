@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"culvert/dht"
@@ -28,9 +29,24 @@ func (o *operator) handOver() {
 		o.replan(filled)
 		o.care.Told(m, proven)
 	}
-	for _, mem := range o.care.Due(o.node.clock(), m) {
-		o.follow(m, mem, func(proven bool) { o.care.Finished(o.node.clock(), mem.Peer.ID, proven) })
+	for _, l := range o.care.Due(o.node.clock(), m) {
+		o.follow(m, l, func(seen care.Seen) { o.care.Finished(o.node.clock(), l.Peer.ID, seen) })
 	}
+	for _, st := range o.care.Stalled(o.node.clock(), m) {
+		o.stalled(st)
+	}
+}
+
+// stalled takes its place from one that does not fill it, if somebody else goes on or could.
+func (o *operator) stalled(st care.Stall) {
+	c := o.known(st.ID)
+	if c == nil || !st.Rival && !partition.Replaceable(o.state(), st.ID) {
+		return
+	}
+	c.stalls++
+	c.pausedUntil = o.s.now + care.FillPause(c.stalls)
+	o.s.say("operator: %s does not fill its range", c.host)
+	o.replan(nil)
 }
 
 // report asks a super-node how far it is and whom it has lost.
@@ -42,21 +58,97 @@ func (o *operator) report(id protocol.ID, then func(r protocol.PartitionTransfer
 }
 
 // follow asks one how far it is, and proves it once it says that it is filled.
-func (o *operator) follow(m *partition.Map, mem partition.Member, end func(proven bool)) {
-	own := mem.Peer.ID == o.node.ident.id
+func (o *operator) follow(m *partition.Map, l care.Look, end func(care.Seen)) {
 	judge := func(r protocol.PartitionTransferred, ok bool) {
-		if !ok || !r.Filled || r.Epoch < m.Epoch() {
-			end(false)
+		seen := care.Seen{Answered: ok && r.Epoch >= m.Epoch(), Have: r.Have}
+		done := func(proven bool) {
+			if seen.Proven = proven; proven || !l.Holders {
+				end(seen)
+				return
+			}
+			o.holders(m.Parts(l.Fill), l.Member, &care.Held{Answered: true}, func(h *care.Held) {
+				seen.Holders = h
+				end(seen)
+			})
+		}
+		if !seen.Answered || !r.Filled {
+			done(false)
 			return
 		}
-		o.prove(m, mem, m.Parts(mem.Fill), end)
+		o.prove(m, l.Member, m.Parts(l.Fill), done)
 	}
-	if own { // it need not ask itself
+	if l.Peer.ID == o.node.ident.id { // it need not ask itself
 		p := o.node.plan.Progress(o.node.clock())
 		judge(protocol.PartitionTransferred{Epoch: p.Epoch, Filled: p.Filled}, true)
 		return
 	}
-	o.report(mem.Peer.ID, judge)
+	o.report(l.Peer.ID, judge)
+}
+
+// holders asks those who serve what mem lacks how much that is, part by part.
+func (o *operator) holders(parts []partition.Part, mem partition.Member, sum *care.Held, end func(*care.Held)) {
+	if len(parts) == 0 {
+		end(sum)
+		return
+	}
+	servers := others(parts[0], mem)
+	var counts []uint64
+	open := len(servers)
+	done := func() {
+		if n := len(counts); n > 0 {
+			slices.Sort(counts)
+			sum.Low += counts[(n-1)/2]
+			sum.High += counts[n/2]
+		} else if len(servers) > 0 {
+			sum.Answered = false
+		}
+		o.holders(parts[1:], mem, sum, end)
+	}
+	if open == 0 {
+		done()
+	}
+	for _, s := range servers {
+		q := protocol.Digest{Table: protocol.TableNode, From: parts[0].Range.From, To: parts[0].Range.To}
+		var n uint64
+		var ask func(tables []protocol.Table)
+		ask = func(tables []protocol.Table) {
+			if len(tables) == 0 {
+				counts = append(counts, n)
+			}
+			if len(tables) == 0 || tables[0] == 0 {
+				if open--; open == 0 {
+					done()
+				}
+				return
+			}
+			q.Table = tables[0]
+			o.askSelf(s.ID, q, func(c protocol.Command, payload []byte, ok bool) {
+				d, err := protocol.ParsePayload[protocol.Digests](payload)
+				if !ok || c != protocol.CmdDigests || err != nil {
+					ask([]protocol.Table{0})
+					return
+				}
+				for _, p := range d.Parts {
+					n += p.Count
+				}
+				ask(tables[1:])
+			})
+		}
+		ask([]protocol.Table{protocol.TableNode, protocol.TableEndDevice, protocol.TableNodeInfo})
+	}
+}
+
+// others are who serves a part besides mem; none where mem has all of the part already.
+func others(part partition.Part, mem partition.Member) (servers []protocol.Peer) {
+	if mem.Range.Contains(part.Range.From) && mem.Range.Contains(part.Range.To) {
+		return nil
+	}
+	for _, s := range part.Serving {
+		if s.Peer.ID != mem.Peer.ID {
+			servers = append(servers, s.Peer)
+		}
+	}
+	return servers
 }
 
 // prove compares what mem lacks of its range with those who serve it: half of each part's servers have to hold the same.
@@ -66,13 +158,8 @@ func (o *operator) prove(m *partition.Map, mem partition.Member, parts []partiti
 		return
 	}
 	part := parts[0]
-	var servers []protocol.Peer
-	for _, s := range part.Serving {
-		if s.Peer.ID != mem.Peer.ID {
-			servers = append(servers, s.Peer)
-		}
-	}
-	if mem.Range.Contains(part.Range.From) && mem.Range.Contains(part.Range.To) || len(servers) == 0 {
+	servers := others(part, mem)
+	if len(servers) == 0 {
 		o.prove(m, mem, parts[1:], end)
 		return
 	}

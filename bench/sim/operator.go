@@ -43,8 +43,10 @@ type candidate struct {
 	isolated bool
 	alive    bool
 
-	isolatedAt time.Duration
-	reason     string
+	isolatedAt  time.Duration
+	reason      string
+	stalls      int
+	pausedUntil time.Duration
 }
 
 // publication is a record on its way to those who keep it.
@@ -131,32 +133,38 @@ func (o *operator) leave(h *host) {
 // maxSteps bounds how many plans follow one another at once.
 const maxSteps = 16
 
-// replan signs the next map if there is anything to change; filled are those that have been proven to hold what they fill.
-func (o *operator) replan(filled map[protocol.ID]bool) {
-	s := partition.State{Operator: o.candidate(o.node.host), Filled: filled}
-	var aside, was []partition.Placement
+// state is what the planner starts from.
+func (o *operator) state() partition.State {
+	s := partition.State{Operator: o.candidate(o.node.host)}
 	for _, p := range o.placed {
-		if p.Isolated {
-			was = append(was, p)
-		} else {
+		if !p.Isolated {
 			s.Present = append(s.Present, p)
 		}
 	}
 	for _, c := range o.candidates {
-		switch {
-		case !c.in:
-		case !c.isolated:
-			s.Supers = append(s.Supers, c.Candidate)
-		default: // it keeps what it had: spies are to find it as it was
-			for _, p := range append(was, s.Present...) {
-				if p.ID == c.ID && p.Range.Valid() {
-					aside = append(aside, partition.Placement{Candidate: c.Candidate, Range: p.Range, Fill: partition.None(), Isolated: true})
-				}
-			}
+		if c.in && !c.isolated {
+			k := c.Candidate
+			k.Paused = o.s.now < c.pausedUntil
+			s.Supers = append(s.Supers, k)
 		}
 	}
 	for i := range o.s.weights {
 		s.Load = append(s.Load, partition.DomainLoad{Domain: domainOf(i), Weight: uint64(o.s.weights[i])})
+	}
+	return s
+}
+
+// replan signs the next map if there is anything to change; filled are those that have been proven to hold what they fill.
+func (o *operator) replan(filled map[protocol.ID]bool) {
+	s := o.state()
+	s.Filled = filled
+	var aside []partition.Placement
+	for _, c := range o.candidates { // the isolated keep what they had: spies are to find them as they were
+		for _, p := range o.placed {
+			if c.in && c.isolated && p.ID == c.ID && p.Range.Valid() {
+				aside = append(aside, partition.Placement{Candidate: c.Candidate, Range: p.Range, Fill: partition.None(), Isolated: true})
+			}
+		}
 	}
 	if o.whole {
 		s.Present = nil

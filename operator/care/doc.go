@@ -25,5 +25,15 @@
 // have replaced it meanwhile by one that ran out at once. So no third party's word can cost an honest super-node a point. One
 // that answers signs of life but leaves most questions unanswered is isolated for that, unless most others seem to do the same.
 //
+// # Filling
+//
+// [HandOver] looks at those who take over a range until they have been proven to hold it. One that comes no further for
+// [StallAfter], that is, by a hundredth of what those who serve the range hold, loses its place: if another that fills goes on, or
+// there is somebody in reserve to replace it. What it says itself counts up to what they say, the median of them. Time in which
+// they do not answer counts for nobody. It is given nothing more to fill for [FillPause], longer each time, and goes on serving what
+// it serves. A range whose holders disagree can have honest ones wait too; that costs them a pause, and nobody a record.
+//
+// # Isolation
+//
 // An isolated super-node stays on the map with its range; readers pass it by, spies go on asking. A person releases it.
 package care

@@ -39,8 +39,8 @@ func TestProvenButNotPlaced(t *testing.T) {
 	if len(due) != 3 || len(h.Due(now, m)) != 0 {
 		t.Fatalf("%d are asked", len(due))
 	}
-	h.Finished(now, due[0].Peer.ID, true)
-	h.Finished(now, due[1].Peer.ID, false)
+	h.Finished(now, due[0].Peer.ID, Seen{Proven: true})
+	h.Finished(now, due[1].Peer.ID, Seen{})
 	filled, news := h.Proven(m)
 	if len(filled) != 1 || !news {
 		t.Fatalf("proven %v, news %v", filled, news)
@@ -53,7 +53,7 @@ func TestProvenButNotPlaced(t *testing.T) {
 	if again := h.Due(now, m); len(again) != 1 || again[0].Peer.ID != due[1].Peer.ID {
 		t.Errorf("asked %d", len(again))
 	}
-	h.Finished(now, due[2].Peer.ID, true)
+	h.Finished(now, due[2].Peer.ID, Seen{Proven: true})
 	if filled, news := h.Proven(m); len(filled) != 2 || !news {
 		t.Errorf("proven %v, news %v", filled, news)
 	} else {

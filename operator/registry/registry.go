@@ -99,6 +99,8 @@ type SuperNode struct {
 	Submitted time.Time
 	Answered  time.Time
 	Isolated  time.Time // since when it is passed by; zero: it is not
+	Stalls    int       // how often it did not finish what it was to take over
+	Paused    time.Time // until when it is given nothing to take over
 }
 
 // Load is what a domain has.

@@ -7,11 +7,11 @@ import (
 	"culvert/protocol"
 )
 
-const superNodeColumns = "SELECT id, signing, sealing, addresses, capacity, state, approved, reason, submitted, answered, isolated FROM supernodes"
+const superNodeColumns = "SELECT id, signing, sealing, addresses, capacity, state, approved, reason, submitted, answered, isolated, stalls, paused FROM supernodes"
 
 func scanSuperNode(s scanner) (n registry.SuperNode, err error) {
 	err = s.Scan(fixed(n.ID[:]), fixed(n.Signing[:]), fixed(n.Sealing[:]), list[netip.AddrPort]{&n.Addresses}, &n.Capacity, &n.State,
-		&n.Approved, &n.Reason, stamp{&n.Submitted}, stamp{&n.Answered}, stamp{&n.Isolated})
+		&n.Approved, &n.Reason, stamp{&n.Submitted}, stamp{&n.Answered}, stamp{&n.Isolated}, &n.Stalls, stamp{&n.Paused})
 	return n, err
 }
 
@@ -31,12 +31,13 @@ func (t *Tx) PutSuperNode(n registry.SuperNode) error {
 	if err != nil {
 		return err
 	}
-	return t.exec(`INSERT INTO supernodes (id, signing, sealing, addresses, capacity, state, approved, reason, submitted, answered, isolated)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET sealing = excluded.sealing, addresses = excluded.addresses,
+	return t.exec(`INSERT INTO supernodes (id, signing, sealing, addresses, capacity, state, approved, reason, submitted, answered, isolated, stalls, paused)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET sealing = excluded.sealing, addresses = excluded.addresses,
 capacity = excluded.capacity, state = excluded.state, approved = excluded.approved, reason = excluded.reason,
-submitted = excluded.submitted, answered = excluded.answered, isolated = excluded.isolated`,
+submitted = excluded.submitted, answered = excluded.answered, isolated = excluded.isolated,
+stalls = excluded.stalls, paused = excluded.paused`,
 		n.ID[:], n.Signing[:], n.Sealing[:], addresses, int64(min(n.Capacity, 1<<62)), string(n.State), n.Approved, n.Reason,
-		millis(n.Submitted), millis(n.Answered), millis(n.Isolated))
+		millis(n.Submitted), millis(n.Answered), millis(n.Isolated), n.Stalls, millis(n.Paused))
 }
 
 // Loads is how many enrolled nodes and registered devices each domain has, in order of domain.
