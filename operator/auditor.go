@@ -30,6 +30,10 @@ type auditor struct {
 	o     *Operator
 	spies *spies
 
+	// who shares a range with whom by that map; of the loop alone
+	sharing   map[protocol.ID][]protocol.ID
+	sharingOf *partition.Map
+
 	mu    sync.Mutex
 	audit *care.Audit
 
@@ -60,14 +64,14 @@ func (a *auditor) run(ctx context.Context, mesh Mesh) {
 		if err != nil || pmap == nil {
 			return
 		}
-		members := a.o.audited(pmap)
+		members := a.audited(pmap)
 		a.mu.Lock()
 		a.audit.SetMembers(now, members)
 		due, findings := a.audit.Due(now), a.audit.Findings(now)
 		a.mu.Unlock()
 		for _, t := range due {
 			g.Go(func() error {
-				v := care.Busy // where there is nothing to ask for, nothing is said
+				v := care.Nothing
 				if mem, ok := pmap.Member(t.Member); ok {
 					v = a.question(ctx, mesh, pmap, mem, &t)
 				}
@@ -93,7 +97,7 @@ func (a *auditor) question(ctx context.Context, mesh Mesh, pmap *partition.Map, 
 	case care.Ask:
 		r, ok, err := a.pickStatic(ctx, mem)
 		if err != nil || !ok {
-			return care.Busy
+			return care.Nothing
 		}
 		t.Subject = care.Subject{Name: fmt.Sprintf("%s %s", r.Table, r.Owner.Short()), Record: r.Raw(), Signed: true}
 		if rand.IntN(4) == 0 { // at times where a node is: there is another's word only
@@ -105,7 +109,7 @@ func (a *auditor) question(ctx context.Context, mesh Mesh, pmap *partition.Map, 
 	}
 	r, err := protocol.ParseRecord(t.Subject.Record)
 	if err != nil || r.Expires.Sub(a.o.now()) < lasting {
-		return care.Busy
+		return care.Nothing
 	}
 	if t.Step == care.Hand {
 		return a.handOver(ctx, mesh, mem, t.Subject.Record)
@@ -114,12 +118,25 @@ func (a *auditor) question(ctx context.Context, mesh Mesh, pmap *partition.Map, 
 }
 
 // audited are the super-nodes of a map that serve a range.
-func (o *Operator) audited(pmap *partition.Map) []care.Member {
+func (a *auditor) audited(pmap *partition.Map) []care.Member {
+	is := func(m partition.Member) bool {
+		return m.Peer.ID != a.o.id && m.Domain != protocol.OperatorDomain && m.Range.Valid()
+	}
+	if a.sharingOf != pmap {
+		a.sharing, a.sharingOf = make(map[protocol.ID][]protocol.ID), pmap
+		for _, m := range pmap.Members() {
+			for _, o := range pmap.Sharing(m.Range) {
+				if is(m) && is(o) && o.Peer.ID != m.Peer.ID && !o.Isolated {
+					a.sharing[m.Peer.ID] = append(a.sharing[m.Peer.ID], o.Peer.ID)
+				}
+			}
+		}
+	}
 	var ms []care.Member
 	for _, m := range pmap.Members() {
-		if m.Peer.ID != o.id && m.Domain != protocol.OperatorDomain && m.Range.Valid() {
-			alive, _, _ := o.watcher.state(m.Peer.ID)
-			ms = append(ms, care.Member{ID: m.Peer.ID, Alive: alive, Isolated: m.Isolated})
+		if is(m) {
+			alive, _, _ := a.o.watcher.state(m.Peer.ID)
+			ms = append(ms, care.Member{ID: m.Peer.ID, Alive: alive, Isolated: m.Isolated, Peers: a.sharing[m.Peer.ID]})
 		}
 	}
 	return ms

@@ -24,6 +24,43 @@ func (m *spiedMesh) AskAs(_ context.Context, _ *key.Pair, _ []byte, to protocol.
 	return protocol.Local(&protocol.CertifiedNode{ID: to.ID}, to.ID, p.Command()+1, m.answer.AppendPayload(nil), time.Time{}), nil
 }
 
+// denyingMesh says that nothing is served where it asks.
+type denyingMesh struct{ *fakeMesh }
+
+func (m denyingMesh) AskAs(_ context.Context, _ *key.Pair, _ []byte, to protocol.Peer, _ protocol.Payload) (*protocol.Verified, error) {
+	b, err := protocol.AppendPayload(nil, protocol.WrongRange{Epoch: 1})
+	return protocol.Local(&protocol.CertifiedNode{ID: to.ID}, to.ID, protocol.CmdWrongRange, b, time.Time{}), err
+}
+
+// WrongRange is no answer of one who has served for long; of one that has been given the range just now it may be.
+func TestDenialsAreNoAnswers(t *testing.T) {
+	o, c, mesh := runningOperator(t)
+	addr := netip.MustParseAddrPort("127.0.0.2:7700")
+	mesh.setAlive(addr, true)
+	s, _ := join(t, o, "acme", "s")
+	if a := offer(t, o, s, addr.String()); a.Status != protocol.StatusOK {
+		t.Fatal(a)
+	}
+	handAllOver(t, o, c, mesh)
+	mem, _ := worldMap(t, o).Member(s.ID)
+	n, keys := join(t, o, "acme", "owner")
+	ask := func(step care.Step) care.Verdict {
+		raw := announced(t, n, keys, c.now().Add(-4*time.Minute), c.now().Add(5*time.Minute))
+		return o.auditor.question(t.Context(), denyingMesh{mesh}, worldMap(t, o), mem, &care.Task{Step: step, Subject: care.Subject{Record: raw}})
+	}
+	for _, step := range []care.Step{care.Hand, care.AskAgain} {
+		if v := ask(step); v != care.Nothing {
+			t.Errorf("just begun: %d", v)
+		}
+	}
+	c.add(care.Settled)
+	for _, step := range []care.Step{care.Hand, care.AskAgain} {
+		if v := ask(step); v != care.Denied {
+			t.Errorf("serves for long: %d", v)
+		}
+	}
+}
+
 func announced(t *testing.T, n *protocol.CertifiedNode, keys *key.Pair, issued, expires time.Time) []byte {
 	t.Helper()
 	raw, err := protocol.SignRecord(&protocol.Record{
@@ -50,8 +87,8 @@ func TestWhatRunsOutProvesNothing(t *testing.T) {
 		want    care.Verdict
 	}{
 		"denied while it lasts":    {care.AskAgain, 5 * time.Minute, protocol.RecordList{}, care.Missing},
-		"denied as it runs out":    {care.AskAgain, 10 * time.Second, protocol.RecordList{}, care.Busy},
-		"denied with a fast clock": {care.AskAgain, dht.MaxSkew, protocol.RecordList{}, care.Busy},
+		"denied as it runs out":    {care.AskAgain, 10 * time.Second, protocol.RecordList{}, care.Nothing},
+		"denied with a fast clock": {care.AskAgain, dht.MaxSkew, protocol.RecordList{}, care.Nothing},
 		"answered by a slow one":   {care.AskAgain, 5 * time.Minute, protocol.RecordList{Records: [][]byte{last}}, care.Missing},
 	} {
 		m := &spiedMesh{mesh, tc.answer}

@@ -58,10 +58,13 @@ func (a *auditor) fetch(ctx context.Context, mesh Mesh, mem partition.Member, t 
 	if err != nil {
 		return nil, care.Unanswered
 	}
-	if v.Command == protocol.CmdBusy || v.Command == protocol.CmdWrongRange { // its map may be of a moment ago
+	switch v.Command {
+	case protocol.CmdBusy:
 		return nil, care.Busy
-	}
-	if v.Command != p.Command()+1 {
+	case protocol.CmdWrongRange:
+		return nil, a.denied(ctx, mem.Peer.ID, owner)
+	case p.Command() + 1:
+	default:
 		return nil, care.Unsound
 	}
 	var raw []byte
@@ -94,6 +97,24 @@ func (a *auditor) fetch(ctx context.Context, mesh Mesh, mem partition.Member, t 
 		return nil, care.Unsound
 	}
 	return r, care.Sound
+}
+
+// denied judges WrongRange. It counts where the newest map has had the super-node serve the key for so long that it must know, whatever
+// map it claims to go by, and that it must have what those hold who served before.
+func (a *auditor) denied(ctx context.Context, id, key protocol.ID) care.Verdict {
+	pmap, err := a.o.mapNow(ctx)
+	if err != nil || pmap == nil {
+		return care.Nothing
+	}
+	mem, ok := pmap.Member(id)
+	if !ok || !mem.Range.ContainsKey(key) {
+		return care.Nothing
+	}
+	r, err := protocol.ParseRecord(mem.Record)
+	if err != nil || a.o.now().Sub(r.Issued) < care.Settled {
+		return care.Nothing
+	}
+	return care.Denied
 }
 
 // proves reports whether r was signed by who may write it.
@@ -163,14 +184,20 @@ func (a *auditor) compare(ctx context.Context, mesh Mesh, pmap *partition.Map, m
 func (a *auditor) handOver(ctx context.Context, mesh Mesh, mem partition.Member, raw []byte) care.Verdict {
 	r, err := protocol.ParseRecord(raw)
 	if err != nil {
-		return care.Busy
+		return care.Nothing
 	}
 	v, err := a.askAs(ctx, mesh, r.Owner.Domain(), mem.Peer, protocol.Put{Key: r.Owner, Record: raw})
 	if err != nil {
 		return care.Unanswered
 	}
-	if v.Command != protocol.CmdStored {
+	switch v.Command {
+	case protocol.CmdBusy:
 		return care.Busy
+	case protocol.CmdWrongRange:
+		return a.denied(ctx, mem.Peer.ID, r.Owner)
+	case protocol.CmdStored:
+	default:
+		return care.Unsound
 	}
 	st, err := protocol.ParseStored(v.Payload)
 	if err != nil {
@@ -181,8 +208,10 @@ func (a *auditor) handOver(ctx context.Context, mesh Mesh, mem partition.Member,
 		return care.Sound
 	case protocol.StatusSuperseded:
 		return care.Newer
-	case protocol.StatusInternal, protocol.StatusLimit, protocol.StatusQuota, protocol.StatusExpired, protocol.StatusRevoked:
+	case protocol.StatusInternal, protocol.StatusLimit, protocol.StatusQuota:
 		return care.Busy
+	case protocol.StatusExpired, protocol.StatusRevoked:
+		return care.Nothing
 	}
 	return care.Refused
 }

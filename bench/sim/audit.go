@@ -37,7 +37,13 @@ func (o *operator) auditRound() {
 	var ms []care.Member
 	for _, m := range o.pmap.Members() {
 		if c := o.known(m.Peer.ID); c != nil && m.Range.Valid() {
-			ms = append(ms, care.Member{ID: m.Peer.ID, Alive: c.alive, Isolated: m.Isolated})
+			cm := care.Member{ID: m.Peer.ID, Alive: c.alive, Isolated: m.Isolated}
+			for _, id := range o.sharing(m.Peer.ID) {
+				if o.known(id) != nil {
+					cm.Peers = append(cm.Peers, id)
+				}
+			}
+			ms = append(ms, cm)
 		}
 	}
 	o.audit.SetMembers(now, ms)
@@ -63,14 +69,14 @@ func (o *operator) known(id protocol.ID) *candidate {
 func (o *operator) question(t care.Task, end func(care.Task, care.Verdict)) {
 	mem, ok := o.pmap.Member(t.Member)
 	if !ok {
-		end(t, care.Busy)
+		end(t, care.Nothing)
 		return
 	}
 	switch t.Step {
 	case care.Ask:
 		r := o.pickStatic(mem)
 		if r == nil {
-			end(t, care.Busy) // where there is nothing to ask for, nothing is said
+			end(t, care.Nothing)
 			return
 		}
 		t.Subject = care.Subject{Name: r.Table.String(), Record: r.Raw(), Signed: true}
@@ -154,8 +160,11 @@ func (o *operator) fetch(mem partition.Member, t protocol.Table, owner protocol.
 		case !ok:
 			end(nil, care.Unanswered)
 			return
-		case c == protocol.CmdBusy || c == protocol.CmdWrongRange:
+		case c == protocol.CmdBusy:
 			end(nil, care.Busy)
+			return
+		case c == protocol.CmdWrongRange:
+			end(nil, o.denied(mem.Peer.ID, owner))
 			return
 		case c != p.Command()+1:
 			end(nil, care.Unsound)
@@ -177,6 +186,15 @@ func (o *operator) fetch(mem partition.Member, t protocol.Table, owner protocol.
 		}
 		end(r, care.Sound)
 	})
+}
+
+// denied judges WrongRange: it counts where the super-node must know that it serves the key, and have what is there.
+func (o *operator) denied(id, key protocol.ID) care.Verdict {
+	mem, ok := o.pmap.Member(id)
+	if !ok || !mem.Range.ContainsKey(key) || o.s.time().Sub(must(mem.Record).Issued) < care.Settled {
+		return care.Nothing
+	}
+	return care.Denied
 }
 
 func onlyRecord(t protocol.Table, payload []byte) ([]byte, error) {
@@ -235,16 +253,22 @@ func (o *operator) compare(mem partition.Member, d protocol.Domain, instead func
 // handRecord stores a record there as any node of the domain might.
 func (o *operator) handRecord(mem partition.Member, r *protocol.Record, end func(care.Verdict)) {
 	if r.Expired(o.node.clock()) {
-		end(care.Busy)
+		end(care.Nothing)
 		return
 	}
 	o.askAs(r.Owner.Domain(), mem.Peer.ID, protocol.Put{Key: r.Owner, Record: r.Raw()}, func(c protocol.Command, payload []byte, ok bool) {
-		if !ok {
+		switch {
+		case !ok:
 			end(care.Unanswered)
 			return
-		}
-		if c != protocol.CmdStored {
+		case c == protocol.CmdBusy:
 			end(care.Busy)
+			return
+		case c == protocol.CmdWrongRange:
+			end(o.denied(mem.Peer.ID, r.Owner))
+			return
+		case c != protocol.CmdStored:
+			end(care.Unsound)
 			return
 		}
 		st, err := protocol.ParseStored(payload)
@@ -255,8 +279,10 @@ func (o *operator) handRecord(mem partition.Member, r *protocol.Record, end func
 		switch st.Status {
 		case protocol.StatusOK, protocol.StatusSuperseded:
 			end(care.Sound)
-		case protocol.StatusInternal, protocol.StatusLimit, protocol.StatusQuota, protocol.StatusExpired, protocol.StatusRevoked:
+		case protocol.StatusInternal, protocol.StatusLimit, protocol.StatusQuota:
 			end(care.Busy)
+		case protocol.StatusExpired, protocol.StatusRevoked:
+			end(care.Nothing)
 		default:
 			end(care.Refused)
 		}

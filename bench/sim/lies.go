@@ -32,10 +32,27 @@ func (n *super) newLie(kind string) lie {
 		return n.foreign
 	case "selective":
 		return n.selective
+	case "denying":
+		return n.refuse(func() protocol.Payload { return protocol.WrongRange{Epoch: n.server.Map().Epoch()} })
+	case "behind":
+		return n.refuse(func() protocol.Payload { return protocol.WrongRange{Epoch: 1} })
+	case "busy":
+		return n.refuse(func() protocol.Payload { return protocol.Busy{RetryAfter: 2000} })
 	}
 	all := []lie{n.newLie("silent"), withhold, n.stale(), n.wrong, forgetful}
 	return func(now time.Time, v *protocol.Verified, h protocol.Handler) []protocol.Out {
 		return all[n.s.rand.IntN(len(all))](now, v, h)
+	}
+}
+
+// refuse answers readers and stores with a refusal, and does everything else.
+func (n *super) refuse(with func() protocol.Payload) lie {
+	return func(now time.Time, v *protocol.Verified, h protocol.Handler) []protocol.Out {
+		switch v.Command {
+		case protocol.CmdGetNode, protocol.CmdGetNodeInfo, protocol.CmdGetTunnelNodes, protocol.CmdGetEndDevices, protocol.CmdPut:
+			return protocol.Reply(with())
+		}
+		return h(now, v)
 	}
 }
 

@@ -38,8 +38,10 @@ type Verdict byte
 
 const (
 	Sound      Verdict = iota // the newest record, or for Hand: acknowledged
+	Nothing                   // not asked, or what the answer says is of no use
 	Unanswered                // not in several tries
 	Busy                      // refused for load, or for a full disk
+	Denied                    // refused as not its range, though it is by a map that it must have
 	Missing                   // "there is none"
 	Stale                     // an older one than Settled ago
 	Unsound                   // what nobody who may has signed
@@ -102,6 +104,8 @@ type audited struct {
 	isolated bool
 	marks    []mark
 	recent   []bool // answered or not, oldest first
+	refusals refusals
+	peers    []protocol.ID
 	asked    int
 	silent   int
 	missed   int
@@ -119,8 +123,9 @@ func NewAudit(r *rand.Rand) *Audit { return &Audit{rand: r, members: make(map[pr
 // Member is a super-node to be audited.
 type Member struct {
 	ID       protocol.ID
-	Alive    bool // it answers signs of life
-	Isolated bool // already
+	Alive    bool          // it answers signs of life
+	Isolated bool          // already
+	Peers    []protocol.ID // who else is audited of those who share its range
 }
 
 // SetMembers names all super-nodes that serve a range.
@@ -134,9 +139,9 @@ func (a *Audit) SetMembers(now time.Time, ms []Member) {
 			a.members[m.ID] = w
 		}
 		if w.isolated && !m.Isolated {
-			w.marks, w.recent = nil, nil // released: what was is forgiven
+			w.marks, w.recent, w.refusals = nil, nil, refusals{} // released: what was is forgiven
 		}
-		w.alive, w.isolated = m.Alive, m.Isolated
+		w.alive, w.isolated, w.peers = m.Alive, m.Isolated, m.Peers
 	}
 	for id := range a.members {
 		if !known[id] {
@@ -180,11 +185,17 @@ func (a *Audit) Finished(now time.Time, t Task, v Verdict) {
 	w.asked++
 	w.next = Task{}
 	answered := v != Unanswered
-	if w.recent = append(w.recent, answered); len(w.recent) > silenceOf {
+	if v != Nothing {
+		w.recent = append(w.recent, answered)
+	}
+	if len(w.recent) > silenceOf {
 		w.recent = w.recent[1:]
 	}
 	if !answered {
 		w.silent++
+	}
+	if w.refusals.took(now, v) {
+		w.note(now, pointsMiss, "denied that it serves "+t.Subject.Name)
 	}
 	lacks := v == Missing || v == Stale
 	switch {
@@ -208,7 +219,7 @@ func (a *Audit) Finished(now time.Time, t Task, v Verdict) {
 	case t.Step == AskAgain && lacks:
 		w.missed++
 		w.note(now, pointsProof, "acknowledged and then "+lackText(v)+t.Subject.Name)
-	case t.Step != Ask && (v == Unanswered || v == Busy):
+	case t.Step != Ask && (v == Unanswered || v == Busy || v == Denied):
 		if t.tries++; t.tries < maxTries {
 			w.next = t
 		}
@@ -282,6 +293,10 @@ func (a *Audit) Findings(now time.Time) []Finding {
 			fs = append(fs, Finding{id, w.marks[len(w.marks)-1].reason})
 		case w.alive && w.unanswered() >= silenceLimit && well*2 > len(a.members):
 			fs = append(fs, Finding{id, "answers signs of life and leaves most questions unanswered"})
+		case w.refusals.denies():
+			fs = append(fs, Finding{id, "denies that it serves its range"})
+		case a.alwaysBusy(now, w):
+			fs = append(fs, Finding{id, "refuses most questions for load, while others of its range answer"})
 		}
 	}
 	slices.SortFunc(fs, func(x, y Finding) int { return x.ID.Compare(y.ID) })

@@ -61,7 +61,13 @@ func run(seed uint64, d time.Duration, peers []peer, alive bool) (*Audit, map[pr
 		var ms []Member
 		for i := range peers {
 			_, is := found[id(i)]
-			ms = append(ms, Member{ID: id(i), Alive: alive, Isolated: is})
+			m := Member{ID: id(i), Alive: alive, Isolated: is}
+			for j := range peers { // ranges of three, the last of four
+				if j != i && (min(j, 8)/3 == min(i, 8)/3) {
+					m.Peers = append(m.Peers, id(j))
+				}
+			}
+			ms = append(ms, m)
 		}
 		a.SetMembers(now, ms)
 	}
@@ -103,7 +109,14 @@ func TestWithholdersAreIsolated(t *testing.T) {
 			return [...]Verdict{Missing, Refused, Missing}[t.Step]
 		},
 		"unsound": func(*rand.Rand, time.Time, *Task) Verdict { return Unsound },
-		"silent":  func(*rand.Rand, time.Time, *Task) Verdict { return Unanswered },
+		"denying": func(*rand.Rand, time.Time, *Task) Verdict { return Denied },
+		"denies a part": func(r *rand.Rand, _ time.Time, _ *Task) Verdict {
+			if r.IntN(5) == 0 {
+				return Denied
+			}
+			return Sound
+		},
+		"silent": func(*rand.Rand, time.Time, *Task) Verdict { return Unanswered },
 		"picks what others showed": func(_ *rand.Rand, _ time.Time, t *Task) Verdict {
 			if !t.Subject.Signed && t.Step != Hand {
 				return Missing

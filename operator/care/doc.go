@@ -25,6 +25,15 @@
 // have replaced it meanwhile by one that ran out at once. So no third party's word can cost an honest super-node a point. One
 // that answers signs of life but leaves most questions unanswered is isolated for that, unless most others seem to do the same.
 //
+// # Refusing
+//
+// WrongRange by a super-node that serves the key by a map older than [Settled] is a denial, whatever map it names: a miss where it
+// begins, and once everything has been denied for as long as a lost disk may take to be filled anew ([deniedFor]) it isolates.
+// Busy may be true, so it weighs less: it isolates whoever has refused three quarters of all questions in 12 of the last 15
+// minutes, in each of which most others of its range have refused a quarter at most. One that is as slow as all of its range is not
+// found by that, and neither is a majority of a range that agrees to refuse; nor one that answers every third question. Readers
+// pass each of these by: a refusal comes at once and has them ask the next.
+//
 // # Filling
 //
 // [HandOver] looks at those who take over a range until they have been proven to hold it. One that comes no further for
