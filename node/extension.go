@@ -75,7 +75,8 @@ type OperatorMesh struct {
 	n *Node
 
 	mu     sync.Mutex
-	spying *spies // nil before the first question
+	spying []*spies // each with a socket of its own
+	spyOf  map[disguise]*spies
 }
 
 // Publish stores a record here and at the super-nodes of its keys, and returns how many members of the map have it (see

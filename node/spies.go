@@ -14,12 +14,24 @@ import (
 	"culvert/protocol/key"
 )
 
+// maxSpySockets bounds the sockets of all spies. Up to there each has its own, as any agent has: several domains behind one port
+// would give them away.
+const maxSpySockets = 64
+
+// disguise is as whom and by which family of addresses a spy asks.
+type disguise struct {
+	as protocol.ID
+	v4 bool
+}
+
 // spies ask as nodes other than this one, from a socket of their own: nothing of the operator's shows in what they send but the
-// host's address.
+// host's address, and that neither where the setting audit_bind names others.
 type spies struct {
 	n    *Node
 	ep   *endpoint.Endpoint
 	conn *carrier.UDP
+
+	local netip.Addr
 
 	calls calls
 	wake  chan struct{}
@@ -28,27 +40,66 @@ type spies struct {
 	known map[protocol.ID]string // with which certificate
 }
 
-// spies are started at the first question and end with the node.
-func (o *OperatorMesh) spies() (*spies, error) {
+// spy is whoever asks as d; started at its first question, it ends with the node.
+func (o *OperatorMesh) spy(d disguise) (*spies, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.spying != nil {
-		return o.spying, nil
+	if s := o.spyOf[d]; s != nil {
+		return s, nil
 	}
+	if o.spyOf == nil {
+		o.spyOf = make(map[disguise]*spies)
+	}
+	n := len(o.spyOf)
+	local := spySource(o.n.cfg.Settings.AuditBind, n, d.v4, o.n.bound().Addr())
+	if len(o.spying) >= maxSpySockets {
+		for i := range o.spying { // one that reaches that family
+			if s := o.spying[(n+i)%len(o.spying)]; s.local.IsUnspecified() || s.local.Is4() == d.v4 {
+				o.spyOf[d] = s
+				return s, nil
+			}
+		}
+	}
+	s, err := o.startSpies(local)
+	if err != nil && !local.IsUnspecified() {
+		o.n.log.Warn("spies do not ask from an address that audit_bind names", "address", local, "error", err)
+		s, err = o.startSpies(netip.IPv6Unspecified())
+	}
+	if err == nil {
+		o.spyOf[d] = s
+		o.spying = append(o.spying, s)
+	}
+	return s, err
+}
+
+// spySource is from where the n-th spy asks: from one of the addresses that were named, if there is one of the family, or from any.
+func spySource(named []string, n int, v4 bool, bound netip.Addr) netip.Addr {
+	var l []netip.Addr
+	for _, text := range named {
+		if a, err := netip.ParseAddr(text); err == nil && a.Unmap().Is4() == v4 {
+			l = append(l, a.Unmap())
+		}
+	}
+	switch {
+	case len(l) > 0:
+		return l[n%len(l)]
+	case bound.IsLoopback():
+		return bound
+	}
+	return netip.IPv6Unspecified() // both families
+}
+
+func (o *OperatorMesh) startSpies(local netip.Addr) (*spies, error) {
 	ep, err := endpoint.New(endpoint.Config{Rand: rand.Reader, Sessions: true})
 	if err != nil {
 		return nil, err
-	}
-	local := netip.IPv6Unspecified() // both families
-	if b := o.n.bound().Addr(); b.IsLoopback() {
-		local = b
 	}
 	conn, err := carrier.ListenUDP(netip.AddrPortFrom(local, 0))
 	if err != nil {
 		return nil, err
 	}
 	s := &spies{
-		n: o.n, ep: ep, conn: conn, wake: make(chan struct{}, 1), known: make(map[protocol.ID]string),
+		n: o.n, ep: ep, conn: conn, local: local, wake: make(chan struct{}, 1), known: make(map[protocol.ID]string),
 		calls: calls{waiting: make(map[endpoint.CallID]chan<- answer)},
 	}
 	started := o.n.tasks.start(s.read) && o.n.tasks.start(s.tick) && o.n.tasks.start(func(ctx context.Context) {
@@ -59,17 +110,16 @@ func (o *OperatorMesh) spies() (*spies, error) {
 		conn.Close()
 		return nil, errClosed
 	}
-	o.spying = s
 	return s, nil
 }
 
 // AskAs asks as the node with these keys and this certificate.
 func (o *OperatorMesh) AskAs(ctx context.Context, keys *key.Pair, record []byte, to protocol.Peer, p protocol.Payload) (*protocol.Verified, error) {
-	s, err := o.spies()
+	r, err := protocol.ParseRecord(record)
 	if err != nil {
 		return nil, err
 	}
-	r, err := protocol.ParseRecord(record)
+	s, err := o.spy(disguise{r.Owner, to.Addr.Addr().Unmap().Is4()})
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +195,7 @@ func (s *spies) event(ev *endpoint.Event) {
 }
 
 func (s *spies) read(context.Context) {
-	ms := make([]carrier.Message, 16)
+	ms := make([]carrier.Message, 4)
 	for i := range ms {
 		ms[i].Buf = make([]byte, readBuffer)
 	}

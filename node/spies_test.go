@@ -56,3 +56,27 @@ func TestSpyShowsItsRenewedCertificate(t *testing.T) {
 	}
 	t.Errorf("the renewed certificate is in none of %d answers to %d questions", len(last.Packets()), len(back.Packets()))
 }
+
+// Spies ask from the addresses that were named for it, one after the other; a family without any is reached all the same.
+func TestSpySources(t *testing.T) {
+	named := []string{"192.0.2.1", "192.0.2.2", "2001:db8::1"}
+	for i, c := range []struct {
+		named []string
+		n     int
+		v4    bool
+		bound string
+		want  string
+	}{
+		{named, 0, true, "::", "192.0.2.1"},
+		{named, 1, true, "::", "192.0.2.2"},
+		{named, 2, true, "::", "192.0.2.1"},
+		{named, 1, false, "::", "2001:db8::1"},
+		{named[:2], 1, false, "::", "::"},
+		{nil, 3, true, "::", "::"},
+		{nil, 3, true, "127.0.0.1", "127.0.0.1"},
+	} {
+		if got := spySource(c.named, c.n, c.v4, netip.MustParseAddr(c.bound)); got.String() != c.want {
+			t.Errorf("%d: %v, want %s", i, got, c.want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"culvert/dht"
@@ -33,6 +34,8 @@ type auditor struct {
 	// who shares a range with whom by that map; of the loop alone
 	sharing   map[protocol.ID][]protocol.ID
 	sharingOf *partition.Map
+
+	epoch atomic.Uint64 // of the map, as spies know it
 
 	mu    sync.Mutex
 	audit *care.Audit
@@ -69,6 +72,15 @@ func (a *auditor) run(ctx context.Context, mesh Mesh) {
 		a.audit.SetMembers(now, members)
 		due, findings := a.audit.Due(now), a.audit.Findings(now)
 		a.mu.Unlock()
+		a.epoch.Store(pmap.Epoch())
+		for _, d := range a.spies.announceDue(now) {
+			g.Go(func() error {
+				if err := a.announce(ctx, mesh, pmap, d); err != nil && ctx.Err() == nil {
+					a.o.log.Debug("a spy does not announce itself", "domain", d, "error", err)
+				}
+				return nil
+			})
+		}
 		for _, t := range due {
 			g.Go(func() error {
 				v := care.Nothing
@@ -100,7 +112,14 @@ func (a *auditor) question(ctx context.Context, mesh Mesh, pmap *partition.Map, 
 			return care.Nothing
 		}
 		t.Subject = care.Subject{Name: fmt.Sprintf("%s %s", r.Table, r.Owner.Short()), Record: r.Raw(), Signed: true}
-		if rand.IntN(4) == 0 { // at times where a node is: there is another's word only
+		switch rand.IntN(4) {
+		case 0: // where the spy itself is
+			if own, certain := a.spies.own(r.Owner.Domain(), mem.Peer.ID, a.o.now()); own != nil {
+				if _, in := questionFor(mem.Range, own); in {
+					t.Subject = care.Subject{Name: fmt.Sprintf("%s %s", own.Table, own.Owner.Short()), Record: own.Raw(), Signed: certain}
+				}
+			}
+		case 1: // where a node is: there is another's word only
 			if s, v, ok := a.compare(ctx, mesh, pmap, mem, r.Owner.Domain()); ok {
 				t.Subject = s
 				return v

@@ -45,6 +45,15 @@
 // since 1970, above any given one by one before the loss; and it signs nothing until super-nodes of every range have told what
 // they hold, which it takes in. Join tokens and API keys of a backup are void, since they may have been used up or ended.
 //
+// # Spies
+//
+// Super-nodes are audited (operator/care) by nodes that only the operator knows to be its own: one in each of some domains, with a
+// certificate like any node's, an announced NodeInfo that only its domain could read, a socket of its own, and an agent's mix of
+// questions at an agent's beat. What still tells one from an agent: it serves no device and opens no tunnel, and it asks from an
+// address of the operator's machine. That address is the operator's known one unless the setting audit_bind names others; a
+// super-node that looks at addresses answers it well and others badly, and is not found. The readers' own doubling of questions
+// (dht) is what holds then: an audit only spares them the waiting.
+//
 // # Addresses
 //
 // The advertised host is resolved when the operator starts to run and again every minute. The addresses stand in the OperatorNode

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type spy struct {
 	keys   *key.Pair
 	record []byte
 	until  time.Time
+	told   *told
 }
 
 // spies are made when they are first needed.
@@ -32,13 +34,18 @@ func (s *spies) get(ctx context.Context, d protocol.Domain) (spy, error) {
 	defer s.mu.Unlock()
 	now := s.o.now()
 	if p, ok := s.of[d]; ok && now.Before(p.until) {
+		p.told.used = now
 		return p, nil
 	}
 	p, err := s.o.newSpy(ctx, d, now)
-	if err == nil {
-		s.of[d] = p
+	if err != nil {
+		return p, err
 	}
-	return p, err
+	if p.told = s.of[d].told; p.told == nil {
+		p.told = &told{due: now.Add(rand.N(firstAnnounce)), used: now}
+	}
+	s.of[d] = p
+	return p, nil
 }
 
 func (o *Operator) newSpy(ctx context.Context, d protocol.Domain, now time.Time) (p spy, err error) {

@@ -19,6 +19,12 @@ func (a *auditor) askAs(ctx context.Context, mesh Mesh, d protocol.Domain, to pr
 	if err != nil {
 		return nil, err
 	}
+	if rand.IntN(asideOf) == 0 { // who only ever asks for records is no agent
+		asides := [...]protocol.Payload{protocol.GetSuperNodes{Epoch: a.epoch.Load()}, protocol.GetRevocations{}, protocol.Ping{}}
+		cctx, cancel := context.WithTimeout(ctx, spyTimeout)
+		_, _ = mesh.AskAs(cctx, s.keys, s.record, to, asides[rand.IntN(len(asides))]) // what it says is of no interest
+		cancel()
+	}
 	for range spyTries {
 		var v *protocol.Verified
 		cctx, cancel := context.WithTimeout(ctx, spyTimeout)
@@ -33,7 +39,11 @@ func (a *auditor) askAs(ctx context.Context, mesh Mesh, d protocol.Domain, to pr
 
 // askFor asks for r and judges the answer.
 func (a *auditor) askFor(ctx context.Context, mesh Mesh, mem partition.Member, r *protocol.Record) care.Verdict {
-	got, v := a.fetch(ctx, mesh, mem, r.Table, r.Owner)
+	q, ok := questionFor(mem.Range, r)
+	if !ok {
+		return care.Nothing
+	}
+	got, v := a.fetch(ctx, mesh, mem, r.Table, r.Owner, q)
 	switch {
 	case v != care.Sound:
 		return v
@@ -45,16 +55,61 @@ func (a *auditor) askFor(ctx context.Context, mesh Mesh, mem partition.Member, r
 	return care.Sound
 }
 
-// fetch asks for one record; nil is what the super-node says that it does not have.
-func (a *auditor) fetch(ctx context.Context, mesh Mesh, mem partition.Member, t protocol.Table, owner protocol.ID) (*protocol.Record, care.Verdict) {
-	var p protocol.Payload = protocol.GetNode{ID: owner}
-	switch t {
-	case protocol.TableEndDevice:
-		p = protocol.GetEndDevices{Key: owner}
-	case protocol.TableNodeInfo:
-		p = protocol.GetNodeInfo{ID: owner}
+// question is one of the ways in which agents ask for a record.
+type question struct {
+	protocol.Payload
+	key  protocol.ID
+	many bool // others may be in the answer too
+}
+
+// questionFor draws one of those whose answer lies in rng.
+func questionFor(rng partition.Range, r *protocol.Record) (question, bool) {
+	d := r.Owner.Domain()
+	var l []question
+	add := func(q question) {
+		if rng.ContainsKey(q.key) {
+			l = append(l, q)
+		}
 	}
-	v, err := a.askAs(ctx, mesh, owner.Domain(), mem.Peer, p)
+	switch r.Table {
+	case protocol.TableEndDevice:
+		add(question{protocol.GetEndDevices{Key: r.Owner}, r.Owner, false})
+		for _, h := range r.Lookups {
+			k := protocol.NewID(d, h)
+			add(question{protocol.GetEndDevices{Key: k}, k, true})
+		}
+		if all := domainSpan(d); rng.Contains(all.From) && rng.Contains(all.To) { // in a part of a domain, a part of its devices
+			k := protocol.NewID(d, protocol.Hash{})
+			add(question{protocol.GetEndDevices{Key: k, After: before(r.Owner)}, k, true})
+		}
+	case protocol.TableNodeInfo:
+		add(question{protocol.GetNodeInfo{ID: r.Owner}, r.Owner, false})
+		for _, h := range r.Lookups {
+			k := protocol.NewID(d, h)
+			add(question{protocol.GetTunnelNodes{Location: k, After: before(r.Owner)}, k, true})
+		}
+	default:
+		add(question{protocol.GetNode{ID: r.Owner}, r.Owner, false})
+	}
+	if len(l) == 0 {
+		return question{}, false
+	}
+	return l[rand.IntN(len(l))], true
+}
+
+// before is the ID next below id.
+func before(id protocol.ID) protocol.ID {
+	for i := len(id) - 1; i >= 0; i-- {
+		if id[i]--; id[i] != 0xff {
+			break
+		}
+	}
+	return id
+}
+
+// fetch asks for one record; nil is what the super-node says that it does not have.
+func (a *auditor) fetch(ctx context.Context, mesh Mesh, mem partition.Member, t protocol.Table, owner protocol.ID, q question) (*protocol.Record, care.Verdict) {
+	v, err := a.askAs(ctx, mesh, owner.Domain(), mem.Peer, q.Payload)
 	if err != nil {
 		return nil, care.Unanswered
 	}
@@ -62,41 +117,44 @@ func (a *auditor) fetch(ctx context.Context, mesh Mesh, mem partition.Member, t 
 	case protocol.CmdBusy:
 		return nil, care.Busy
 	case protocol.CmdWrongRange:
-		return nil, a.denied(ctx, mem.Peer.ID, owner)
-	case p.Command() + 1:
+		return nil, a.denied(ctx, mem.Peer.ID, q.key)
+	case q.Payload.Command() + 1:
 	default:
 		return nil, care.Unsound
 	}
-	var raw []byte
+	var raws [][]byte
 	if t == protocol.TableNode {
 		n, err := protocol.ParseNode(v.Payload)
 		if err != nil {
 			return nil, care.Unsound
 		}
-		raw = n.Record
+		if len(n.Record) > 0 {
+			raws = append(raws, n.Record)
+		}
 	} else {
 		l, err := protocol.ParseRecordList(v.Payload)
 		if err != nil {
 			return nil, care.Unsound
 		}
-		if len(l.Records) > 0 {
-			raw = l.Records[0]
+		raws = l.Records
+	}
+	for _, raw := range raws {
+		r, err := protocol.ParseRecord(raw)
+		if err != nil || r.Table != t || r.Owner.Domain() != owner.Domain() || r.Owner != owner && !q.many {
+			return nil, care.Unsound
 		}
+		if r.Owner != owner {
+			continue
+		}
+		switch err := a.proves(ctx, r); {
+		case errors.Is(err, protocol.ErrRecordExpired): // its clock is behind, or the answer was on its way: as if there were none
+			return nil, care.Sound
+		case err != nil:
+			return nil, care.Unsound
+		}
+		return r, care.Sound
 	}
-	if len(raw) == 0 {
-		return nil, care.Sound
-	}
-	r, err := protocol.ParseRecord(raw)
-	if err != nil || r.Table != t || r.Owner != owner {
-		return nil, care.Unsound
-	}
-	switch err := a.proves(ctx, r); {
-	case errors.Is(err, protocol.ErrRecordExpired): // its clock is behind, or the answer was on its way: as if there were none
-		return nil, care.Sound
-	case err != nil:
-		return nil, care.Unsound
-	}
-	return r, care.Sound
+	return nil, care.Sound
 }
 
 // denied judges WrongRange. It counts where the newest map has had the super-node serve the key for so long that it must know, whatever
@@ -172,7 +230,7 @@ func (a *auditor) compare(ctx context.Context, mesh Mesh, pmap *partition.Map, m
 	if len(others) == 0 {
 		return s, 0, false
 	}
-	other, v := a.fetch(ctx, mesh, others[rand.IntN(len(others))], protocol.TableNodeInfo, owner)
+	other, v := a.fetch(ctx, mesh, others[rand.IntN(len(others))], protocol.TableNodeInfo, owner, question{protocol.GetNodeInfo{ID: owner}, owner, false})
 	if v != care.Sound || other == nil || now.Sub(other.Issued) < care.Settled || other.Expires.Sub(now) < lasting || other.Tombstone {
 		return s, 0, false
 	}
@@ -186,7 +244,15 @@ func (a *auditor) handOver(ctx context.Context, mesh Mesh, mem partition.Member,
 	if err != nil {
 		return care.Nothing
 	}
-	v, err := a.askAs(ctx, mesh, r.Owner.Domain(), mem.Peer, protocol.Put{Key: r.Owner, Record: raw})
+	q, ok := questionFor(mem.Range, r)
+	if !ok {
+		return care.Nothing
+	}
+	key := q.key
+	if key.Hash().IsZero() { // a list of all is nothing that one stores under
+		key = r.Owner
+	}
+	v, err := a.askAs(ctx, mesh, r.Owner.Domain(), mem.Peer, protocol.Put{Key: key, Record: raw})
 	if err != nil {
 		return care.Unanswered
 	}
@@ -194,7 +260,7 @@ func (a *auditor) handOver(ctx context.Context, mesh Mesh, mem partition.Member,
 	case protocol.CmdBusy:
 		return care.Busy
 	case protocol.CmdWrongRange:
-		return a.denied(ctx, mem.Peer.ID, r.Owner)
+		return a.denied(ctx, mem.Peer.ID, key)
 	case protocol.CmdStored:
 	default:
 		return care.Unsound

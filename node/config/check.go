@@ -18,6 +18,7 @@ const (
 	maxConsent   = 10000
 	maxName      = 255
 	maxAdvertise = 8
+	maxAuditBind = 64
 	maxExpiry    = 15 * time.Minute // dht.MaxLife
 )
 
@@ -60,6 +61,8 @@ func (c *Config) checkSetting(s setting) error {
 		return c.checkRoutes()
 	case "advertise":
 		return c.checkAdvertise()
+	case "audit_bind":
+		return c.checkAuditBind()
 	case "api":
 		if ap, err := netip.ParseAddrPort(c.API); c.API != "" && (err != nil || !ap.Addr().IsLoopback()) {
 			return fmt.Errorf("%.80q is not a loopback address: write it as \"127.0.0.1:7701\"", c.API)
@@ -161,6 +164,18 @@ func (c *Config) checkAdvertise() error {
 		}
 		if err := c.checkPort(a); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkAuditBind() error {
+	if len(c.AuditBind) > maxAuditBind {
+		return fmt.Errorf("%d addresses, at most %d are used", len(c.AuditBind), maxAuditBind)
+	}
+	for _, a := range c.AuditBind {
+		if ip, err := netip.ParseAddr(a); err != nil || ip.IsUnspecified() || ip.IsMulticast() || ip.Zone() != "" {
+			return fmt.Errorf("%.80q is not an IP address of this machine, without a port", a)
 		}
 	}
 	return nil

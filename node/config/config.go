@@ -27,6 +27,7 @@ type Config struct {
 	ListenHTTPS      string   `toml:"listen_https"` // HOST:PORT that is reached at port 443, AutoListen or NoListen
 	ListenHTTP       string   `toml:"listen_http"`  // HOST:PORT that is reached at port 80, AutoListen or NoListen
 	Relay            bool     `toml:"relay"`        // operators only: relay tunnels where no super-node can
+	AuditBind        []string `toml:"audit_bind"`   // operators only: addresses of this machine that spies ask from
 	Log              Log      `toml:"log"`
 	Limits           Limits   `toml:"limits"`
 	Timeouts         Timeouts `toml:"timeouts"`
@@ -95,6 +96,7 @@ func Default() Config {
 		PortMap:          true,
 		Sessions:         true,
 		Advertise:        []string{},
+		AuditBind:        []string{},
 		AnnounceInterval: Duration(5 * time.Minute),
 		RecordExpiry:     Duration(10 * time.Minute),
 		ListenHTTPS:      AutoListen,

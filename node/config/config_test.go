@@ -137,6 +137,8 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		{"routes = [\"lan\", \"lan\"]", "named twice"},
 		{"advertise = [\"0.0.0.0:7700\"]", "advertise: "},
 		{"advertise = [\"a b\"]", "advertise: "},
+		{"audit_bind = [\"192.0.2.1:7700\"]", "audit_bind: "},
+		{"audit_bind = [\"0.0.0.0\"]", "audit_bind: "},
 		{"advertise = [\"a:0\"]", "advertise: "},
 		{"api = \"0.0.0.0:80\"", "not a loopback address"},
 		{"socks = \"192.168.1.2:1080\"", "socks: \"192.168.1.2:1080\" is not a loopback address"},

@@ -32,6 +32,7 @@
 //	listen_https                   address    auto              where a super-node is reached at port 443, for networks that let HTTPS out
 //	listen_http                    address    auto              the same for port 80 and HTTP; off: not there
 //	relay                          bool       false             operators: relay tunnels where no super-node can (--relay)
+//	audit_bind                     addresses  none              operators: this machine's addresses from which super-nodes are audited
 //	log.level                      name       info              debug, info, warn, error
 //	log.format                     name       text              text, json
 //	limits.tunnels                 count      20000             open tunnels on this node

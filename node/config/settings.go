@@ -38,6 +38,7 @@ func (c *Config) settings() []setting {
 		{"listen_https", &c.ListenHTTPS},
 		{"listen_http", &c.ListenHTTP},
 		{"relay", &c.Relay},
+		{"audit_bind", &c.AuditBind},
 		{"log.level", &c.Log.Level},
 		{"log.format", &c.Log.Format},
 		{"limits.tunnels", &l.Tunnels},

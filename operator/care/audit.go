@@ -240,7 +240,7 @@ func (w *audited) note(now time.Time, points int, reason string) {
 	}
 }
 
-// pause is how long to wait before the next question, never in step.
+// pause is how long to wait before the next question.
 func (a *Audit) pause(now time.Time, w *audited) time.Duration {
 	d := max(askEvery, time.Duration(len(a.members))*time.Second/maxRate)
 	switch {
@@ -251,7 +251,11 @@ func (a *Audit) pause(now time.Time, w *audited) time.Duration {
 	case w.points(now) > 0:
 		d = suspectEvery
 	}
-	return d*3/4 + time.Duration(a.rand.Int64N(int64(d/2)))
+	if w.next.Step != Ask {
+		return d*3/4 + time.Duration(a.rand.Int64N(int64(d/2)))
+	}
+	// As lookups come: at any time, now and then several. An even beat would tell spies from agents.
+	return d/4 + time.Duration(min(a.rand.ExpFloat64(), 4)*float64(d)*3/4)
 }
 
 func (w *audited) points(now time.Time) int {
@@ -274,6 +278,12 @@ func (w *audited) unanswered() (n int) {
 	return n
 }
 
+// mute reports whether it leaves most questions unanswered, the last two too: an outage may be over.
+func (w *audited) mute() bool {
+	n := len(w.recent)
+	return w.unanswered() >= silenceLimit && !w.recent[n-1] && !w.recent[n-2]
+}
+
 // Findings are who is to be isolated now, in order of ID.
 func (a *Audit) Findings(now time.Time) []Finding {
 	// What most have in common is the operator's own network's: so silence counts only while most others answer well.
@@ -291,7 +301,7 @@ func (a *Audit) Findings(now time.Time) []Finding {
 		switch {
 		case w.points(now) >= Isolate:
 			fs = append(fs, Finding{id, w.marks[len(w.marks)-1].reason})
-		case w.alive && w.unanswered() >= silenceLimit && well*2 > len(a.members):
+		case w.alive && w.mute() && well*2 > len(a.members):
 			fs = append(fs, Finding{id, "answers signs of life and leaves most questions unanswered"})
 		case w.refusals.denies():
 			fs = append(fs, Finding{id, "denies that it serves its range"})
