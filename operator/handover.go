@@ -20,6 +20,8 @@ type handOver struct {
 	o *Operator
 	w *watcher
 
+	again uint64 // the last epoch that was planned on from when its members had served for a while; of the loop alone
+
 	mu   sync.Mutex
 	care *care.HandOver
 }
@@ -51,6 +53,12 @@ func (h *handOver) tick(ctx context.Context, mesh Mesh, now time.Time, start fun
 			return
 		}
 	}
+	if !news && h.again != pmap.Epoch() && seasonedMap(pmap, now) { // a split may have waited for it
+		h.again = pmap.Epoch()
+		if err := h.o.update(ctx, h.o.rebuildMap); err != nil && ctx.Err() == nil {
+			h.o.log.Error("sign the next map", "error", err)
+		}
+	}
 	h.mu.Lock()
 	if news {
 		h.care.Told(pmap, filled)
@@ -67,9 +75,14 @@ func (h *handOver) tick(ctx context.Context, mesh Mesh, now time.Time, start fun
 	}
 }
 
+func seasonedMap(pmap *partition.Map, now time.Time) bool {
+	head, err := protocol.ParseRecord(pmap.Head())
+	return err == nil && now.Sub(head.Issued) >= seasoning
+}
+
 // promote signs the map in which those who have filled a range serve it.
 func (h *handOver) promote(tx *sqlite.Tx, filled map[protocol.ID]partition.Range) error {
-	ps, _, err := h.o.placements(tx)
+	ps, _, _, err := h.o.placements(tx)
 	if err != nil {
 		return err
 	}

@@ -40,20 +40,28 @@ func (a *Authority) mapRecords(tx *sqlite.Tx) ([][]byte, error) {
 
 const maxMap = 100_000
 
-// placements is the present map as the planner reads it, and apart from it what of it is isolated.
-func (a *Authority) placements(tx *sqlite.Tx) (ps, isolated []partition.Placement, err error) {
+// seasoning is for how long one must have served to be relied upon at a split: those who have just begun hold back until they
+// have the last of what the former members took.
+const seasoning = 10 * time.Second
+
+// placements is the present map as the planner reads it, who of it has begun to serve just now, and apart from it what is isolated.
+func (a *Authority) placements(tx *sqlite.Tx) (ps, isolated []partition.Placement, fresh map[protocol.ID]partition.Range, err error) {
 	records, err := a.mapRecords(tx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
+	fresh = make(map[protocol.ID]partition.Range)
 	for _, raw := range records {
 		r, err := protocol.ParseRecord(raw)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		p, err := partition.PlacementOf(r)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
+		}
+		if a.now().Sub(r.Issued) < seasoning {
+			fresh[p.ID] = partition.None()
 		}
 		if p.Isolated {
 			isolated = append(isolated, p)
@@ -61,7 +69,7 @@ func (a *Authority) placements(tx *sqlite.Tx) (ps, isolated []partition.Placemen
 			ps = append(ps, p)
 		}
 	}
-	return ps, isolated, nil
+	return ps, isolated, fresh, nil
 }
 
 // loads is what the planner weighs domains by: how many nodes and devices there are to be looked up. It is counted once a
@@ -98,11 +106,11 @@ func (a *Authority) planState(tx *sqlite.Tx) (s partition.State, aside []partiti
 	if err != nil {
 		return s, nil, err
 	}
-	present, was, err := a.placements(tx)
+	present, was, fresh, err := a.placements(tx)
 	if err != nil {
 		return s, nil, err
 	}
-	s.Present = present
+	s.Present, s.Served = present, fresh
 	for _, n := range ns {
 		if n.State != registry.Assigned {
 			continue
@@ -134,6 +142,16 @@ func (a *Authority) plan(tx *sqlite.Tx, filled map[protocol.ID]bool) ([]partitio
 		return nil, err
 	}
 	s.Filled = filled
+	for _, p := range s.Present { // the plans that follow here are not in force yet
+		if _, is := s.Served[p.ID]; !is {
+			s.Served[p.ID] = p.Range
+		}
+	}
+	for _, c := range s.Supers {
+		if _, is := s.Served[c.ID]; !is {
+			s.Served[c.ID] = partition.None()
+		}
+	}
 	var seed [32]byte
 	rand.Read(seed[:]) // nobody outside may guess who comes where
 	r := mrand.New(mrand.NewChaCha8(seed))

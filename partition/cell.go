@@ -10,7 +10,8 @@ type node struct {
 	c      Candidate
 	rng    Range // what it serves
 	fill   Range
-	filled bool // its fill has been proven
+	filled bool  // its fill has been proven
+	served Range // what it has served for a while
 	groups []group
 }
 

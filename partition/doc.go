@@ -21,7 +21,8 @@
 // Next is a function of the present map, of who is there, of what has been proven filled, and of chance; where nothing is to
 // change it returns the present map. What it aims at are cells that together are the key space, each the target of R to 2R-1
 // members. A newcomer fills the cell with the fewest, or its own domain's. With 2R that hold it whole a cell splits at the
-// domain that halves its load, within one that is too large otherwise, and each keeps half of what it has. A cell with fewer
+// domain that halves its load, within one that is too large otherwise, and each keeps half of what it has. Each half gets somebody who
+// has served it for a while; where only newcomers would be left in one the split waits. A cell with fewer
 // than R gets back those that are leaving it, then those without a place, then members of cells with more than R, and goes
 // together with a neighbour where all that is not enough. Nobody stops serving what too few others would serve without it. Who is
 // paused, for not having filled what it was given, goes on serving and is given nothing more.

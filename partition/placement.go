@@ -43,6 +43,9 @@ type State struct {
 	Operator Candidate            // without addresses it cannot be placed
 	Present  []Placement          // the map in force
 	Filled   map[protocol.ID]bool // whose Fill in Present has been proven against those who serve it
+	// Served is what members have served for a while, where that is less than what Present says: by the map in force, if Present
+	// is a plan beyond it. Who is missing counts with what Present says.
+	Served map[protocol.ID]Range
 	Load     []DomainLoad         // in order of domain
 }
 

@@ -59,9 +59,12 @@ func newPlanner(s State, r Random) *planner {
 		if c.ID == s.Operator.ID || len(c.Addresses) == 0 {
 			continue
 		}
-		m := &node{c: c, rng: None(), fill: None(), groups: groupsOf(c)}
+		m := &node{c: c, rng: None(), fill: None(), served: None(), groups: groupsOf(c)}
 		if x, ok := present[c.ID]; ok {
-			m.rng, m.fill = tidy(x.Range), tidy(x.Fill)
+			m.rng, m.fill, m.served = tidy(x.Range), tidy(x.Fill), tidy(x.Range)
+			if r, ok := s.Served[c.ID]; ok {
+				m.served = tidy(r)
+			}
 			m.filled = m.fill.Valid() && (s.Filled[c.ID] || m.rng.holds(m.fill))
 			if c.Paused && !m.rng.holds(m.fill) {
 				m.fill, m.filled = None(), false

@@ -11,14 +11,16 @@ import (
 
 // settle lets everybody finish, step by step, until nothing moves any more.
 func (w *world) settle() (steps int) {
-	for ; len(w.filling()) > 0 || steps == 0; steps++ {
+	for moved := true; len(w.filling()) > 0 || moved; steps++ {
 		if steps > 60 {
 			w.t.Fatalf("does not come to rest:\n%s", show(w.present))
 		}
 		for _, id := range w.filling() {
 			w.fill(id)
 		}
+		before := w.present
 		w.step()
+		moved = !same(before, w.present)
 	}
 	return steps
 }

@@ -60,10 +60,12 @@ func TestTwentyThousand(t *testing.T) {
 			}
 		}
 	}
-	for i := 0; i == 0 || len(s.Filled) > 0; i++ {
-		if plan(); i > 60 {
+	for i, moved := 0, true; moved || len(s.Filled) > 0; i++ {
+		before := s.Present
+		if plan(); i > 100 {
 			t.Fatalf("%d still fill after %d plans", len(s.Filled), i)
 		}
+		moved = !same(before, s.Present)
 	}
 	n, ranges := len(s.Present), len(Ranges(s.Present))
 	if n < 6000 || n > 8000 { // all others, and of the big customer at most a third of those on the map

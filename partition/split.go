@@ -74,7 +74,7 @@ func (p *planner) splitOne(i int) bool {
 	b := p.load.cut(c.Range)
 	halves := [2]*cell{{Range: Range{c.From, b}}, {Range: Range{b + 1, c.To}}}
 	ps, _ := parts(ready)
-	h := halve(ps, func(m *node) int {
+	near := func(m *node) int {
 		l, r := m.local(halves[0].Range), m.local(halves[1].Range)
 		switch {
 		case l && !r:
@@ -83,8 +83,15 @@ func (p *planner) splitOne(i int) bool {
 			return 1
 		}
 		return -1
-	}, p.r)
-	if min(len(h[0]), len(h[1])) < Replicas {
+	}
+	h := halve(ps, near, p.r)
+	for range manyHalvings {
+		if seasoned(h[0], halves[0]) && seasoned(h[1], halves[1]) {
+			break
+		}
+		h = halve(ps, near, p.r)
+	}
+	if min(len(h[0]), len(h[1])) < Replicas || !seasoned(h[0], halves[0]) || !seasoned(h[1], halves[1]) {
 		return false
 	}
 	side := make(map[*node]*cell, len(ready))
@@ -112,6 +119,16 @@ func (p *planner) splitOne(i int) bool {
 		return p.follow(m, c, halves)
 	})
 	return true
+}
+
+// manyHalvings is how often chance is asked for two halves that readers find served. One in ten of those of three old and three new
+// members is not.
+const manyHalvings = 40
+
+// seasoned reports whether one of ms has served c for a while: who has just begun to may be silent for some seconds, until it has
+// the last of what the former members took.
+func seasoned(ms []*node, c *cell) bool {
+	return slices.ContainsFunc(ms, func(m *node) bool { return m.served.holds(c.Range) })
 }
 
 // trim is what one on its way out of c goes on serving: of one half, since either has enough without it.

@@ -145,7 +145,7 @@ func (w *world) alive(id protocol.ID) bool {
 
 // step makes the next map and holds it to what a map must be.
 func (w *world) step() {
-	state := State{w.supers, w.op, w.present, w.filled, w.load}
+	state := State{Supers: w.supers, Operator: w.op, Present: w.present, Filled: w.filled, Load: w.load}
 	old := w.present
 	next := Next(state, w.r)
 	was := make(map[protocol.ID]Placement, len(old))
@@ -175,8 +175,33 @@ func (w *world) step() {
 	w.checkData(held)
 	w.checkLimits()
 	w.checkMembers()
-	if again := Next(State{w.supers, w.op, next, nil, w.load}, rand.New(rand.NewPCG(w.r.Uint64(), 1))); !same(again, next) {
+	w.checkSeasoned(was)
+	served := make(map[protocol.ID]Range) // as the operator plans on: nobody has served by the new map yet
+	for _, p := range next {
+		served[p.ID] = None()
+		if before, ok := was[p.ID]; ok {
+			served[p.ID] = before.Range
+		}
+	}
+	if again := Next(State{Supers: w.supers, Operator: w.op, Present: next, Load: w.load, Served: served}, rand.New(rand.NewPCG(w.r.Uint64(), 1))); !same(again, next) {
 		w.t.Fatalf("not a fixed point:\n%s\nthen\n%s", show(next), show(again))
+	}
+}
+
+// checkSeasoned: where somebody who was there before goes on serving, no part of what he served is left to newcomers.
+func (w *world) checkSeasoned(was map[protocol.ID]Placement) {
+	for _, s := range Ranges(w.present) {
+		old, stays := false, false
+		for _, id := range s.Serving {
+			old = old || overlaps(was[id].Range, s.Range) && was[id].Range.Valid()
+		}
+		for id, p := range was { // one of them serves next to it now
+			i := slices.IndexFunc(w.present, func(x Placement) bool { return x.ID == id })
+			stays = stays || id != w.op.ID && i >= 0 && p.Range.holds(s.Range) && w.present[i].Range.Valid() && p.Range.holds(w.present[i].Range) && !overlaps(w.present[i].Range, s.Range)
+		}
+		if stays && !old {
+			w.t.Fatalf("%v is left to those who have just begun:\n%s", s.Range, show(w.present))
+		}
 	}
 }
 

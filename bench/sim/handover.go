@@ -29,6 +29,10 @@ func (o *operator) handOver() {
 		o.replan(filled)
 		o.care.Told(m, proven)
 	}
+	if o.again != o.epoch && o.s.now-o.mapped >= seasoning { // a split may have waited for it
+		o.again = o.epoch
+		o.replan(nil)
+	}
 	for _, l := range o.care.Due(o.node.clock(), m) {
 		o.follow(m, l, func(seen care.Seen) { o.care.Finished(o.node.clock(), l.Peer.ID, seen) })
 	}

@@ -22,6 +22,7 @@ type operator struct {
 	epoch      uint64
 	pmap       *partition.Map
 	mapped     time.Duration // when it was signed
+	again      uint64        // the last epoch that was planned on from once its members had served for a while
 	sequence   map[protocol.ID]uint64
 	records    map[protocol.ID][]byte // SuperNode records that are no tombstones
 	newest     map[mark][]byte        // what it has signed
@@ -57,6 +58,9 @@ type publication struct {
 	confirmed map[*host]bool
 	running   bool
 }
+
+// seasoning is for how long one must have served to be relied upon at a split.
+const seasoning = 10 * time.Second
 
 const (
 	pushTimeout = 15 * time.Second
@@ -135,8 +139,14 @@ const maxSteps = 16
 
 // state is what the planner starts from.
 func (o *operator) state() partition.State {
-	s := partition.State{Operator: o.candidate(o.node.host)}
+	s := partition.State{Operator: o.candidate(o.node.host), Served: make(map[protocol.ID]partition.Range)}
+	for _, c := range o.candidates {
+		s.Served[c.ID] = partition.None()
+	}
 	for _, p := range o.placed {
+		if o.node.clock().Sub(must(o.records[p.ID]).Issued) >= seasoning {
+			s.Served[p.ID] = p.Range
+		}
 		if !p.Isolated {
 			s.Present = append(s.Present, p)
 		}
