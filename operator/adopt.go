@@ -267,18 +267,14 @@ func (a *Authority) adoptDevice(tx *sqlite.Tx, r *protocol.Record, n *adopted) e
 
 // matchSuperNodes has the registry agree with the map that was taken in: who is on it, and who is no longer.
 func (a *Authority) matchSuperNodes(tx *sqlite.Tx) error {
-	rows, err := tx.Records(protocol.TableSuperNode, protocol.ID{}, a.now(), maxMap)
+	entries, err := a.mapEntries(tx, maxMap)
 	if err != nil {
 		return err
 	}
 	on := make(map[protocol.ID]protocol.SuperNodeValue)
-	for _, row := range rows {
-		r, err := protocol.ParseRecord(row.Raw)
-		if err != nil {
-			return err
-		}
+	for _, r := range entries {
 		var v protocol.SuperNodeValue
-		if !r.Tombstone && protocol.Unmarshal(r.Value, &v) == nil && r.Owner.Domain() != protocol.OperatorDomain {
+		if !r.Tombstone && r.Expires.After(a.now()) && protocol.Unmarshal(r.Value, &v) == nil && r.Owner.Domain() != protocol.OperatorDomain {
 			on[r.Owner] = v
 		}
 	}

@@ -36,6 +36,7 @@ func (o *Operator) maintain(ctx context.Context) {
 	step("operator record", err)
 	o.warnOfExpiry(ctx)
 	step("device records", o.renewDevices(ctx))
+	step("old tombstones of the map", o.forgetTombstones(ctx, maxTombstones))
 	step("tokens", o.db.Update(ctx, func(tx *sqlite.Tx) error { return tx.DeleteTokens(o.now().Add(-tokenKept)) }))
 }
 

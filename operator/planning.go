@@ -19,27 +19,6 @@ func (a *Authority) currentMapHead(tx *sqlite.Tx) (*protocol.Record, bool, error
 	return a.current(tx, protocol.TableMapHead, partition.HeadOwner(a.root))
 }
 
-// mapRecords are the SuperNode records of the present map.
-func (a *Authority) mapRecords(tx *sqlite.Tx) ([][]byte, error) {
-	rows, err := tx.Records(protocol.TableSuperNode, protocol.ID{}, time.Time{}, maxMap)
-	if err != nil {
-		return nil, err
-	}
-	var out [][]byte
-	for _, row := range rows {
-		r, err := protocol.ParseRecord(row.Raw)
-		if err != nil {
-			return nil, err
-		}
-		if !r.Tombstone {
-			out = append(out, row.Raw)
-		}
-	}
-	return out, nil
-}
-
-const maxMap = 100_000
-
 // seasoning is for how long one must have served to be relied upon at a split: those who have just begun hold back until they
 // have the last of what the former members took.
 const seasoning = 10 * time.Second
@@ -248,15 +227,11 @@ func (a *Authority) signMembers(tx *sqlite.Tx, placed []partition.Placement, epo
 		}
 		changed = true
 	}
-	rows, err := tx.Records(protocol.TableSuperNode, protocol.ID{}, time.Time{}, maxMap)
+	entries, err := a.mapEntries(tx, maxMap)
 	if err != nil {
 		return false, err
 	}
-	for _, row := range rows {
-		r, err := protocol.ParseRecord(row.Raw)
-		if err != nil {
-			return false, err
-		}
+	for _, r := range entries {
 		if stay[r.Owner] || r.Tombstone {
 			continue
 		}
