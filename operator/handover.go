@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -152,8 +153,12 @@ func holders(ctx context.Context, mesh Mesh, pmap *partition.Map, mem partition.
 	return out
 }
 
-// prove compares what mem lacks of its range with those who serve it, part by part: half of each part's servers have to hold
-// the same, so that no single one can hold up the others.
+// prove compares what mem lacks of its range with those who serve it, part by part. Of three or more half have to hold the same, so
+// that no single one can hold up the others.
+//
+// Where two serve, or one, that would let a single liar vouch for another. So what operators sign is compared with the operator's own,
+// which knows it, and where nodes are all have to agree who answer: for as long as such a record lives. Whoever has taken in
+// everything for that long has all there is, and one that does not say so is wrong, or lies to hold it up.
 func (h *handOver) prove(ctx context.Context, mesh Mesh, pmap *partition.Map, mem partition.Member) bool {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
@@ -162,9 +167,18 @@ func (h *handOver) prove(ctx context.Context, mesh Mesh, pmap *partition.Map, me
 		if len(servers) == 0 {
 			continue // nobody is left who could be compared with
 		}
+		few := len(servers) < partition.Replicas
+		if few && mem.Peer.ID != h.o.id {
+			own := dht.ProofConfig{
+				Filler: mem.Peer, Servers: []protocol.Peer{{ID: h.o.id}}, Range: part.Range, Epoch: pmap.Epoch(), Static: true,
+			}
+			if dht.Prove(ctx, asker{mesh}, own) != nil {
+				return false
+			}
+		}
 		var mu sync.Mutex
 		var wg sync.WaitGroup
-		agreed := 0
+		agreed, away := 0, 0
 		pctx, enough := context.WithCancel(ctx)
 		for _, s := range servers {
 			wg.Go(func() {
@@ -173,8 +187,11 @@ func (h *handOver) prove(ctx context.Context, mesh Mesh, pmap *partition.Map, me
 				})
 				mu.Lock()
 				defer mu.Unlock()
-				if err == nil {
-					if agreed++; agreed*2 >= len(servers) {
+				switch {
+				case errors.Is(err, dht.ErrUnreachable):
+					away++
+				case err == nil:
+					if agreed++; agreed*2 >= len(servers) && (!few || h.long(mem)) {
 						enough()
 					}
 				}
@@ -182,11 +199,17 @@ func (h *handOver) prove(ctx context.Context, mesh Mesh, pmap *partition.Map, me
 		}
 		wg.Wait()
 		enough()
-		if agreed*2 < len(servers) {
+		if few && !(agreed > 0 && (agreed+away == len(servers) || h.long(mem))) || !few && agreed*2 < len(servers) {
 			return false
 		}
 	}
 	return true
+}
+
+// long reports whether mem has been filling for as long as where a node is lives.
+func (h *handOver) long(mem partition.Member) bool {
+	r, err := protocol.ParseRecord(mem.Record)
+	return err == nil && h.o.now().Sub(r.Issued) >= dht.MaxLife
 }
 
 // asker makes a Mesh a Caller.

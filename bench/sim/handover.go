@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -155,29 +156,51 @@ func others(part partition.Part, mem partition.Member) (servers []protocol.Peer)
 	return servers
 }
 
-// prove compares what mem lacks of its range with those who serve it: half of each part's servers have to hold the same.
+// prove compares what mem lacks of its range with those who serve it, as package operator does.
 func (o *operator) prove(m *partition.Map, mem partition.Member, parts []partition.Part, end func(proven bool)) {
 	if len(parts) == 0 {
 		end(true)
 		return
 	}
-	part := parts[0]
-	servers := others(part, mem)
-	if len(servers) == 0 {
+	servers := others(parts[0], mem)
+	few := len(servers) < partition.Replicas
+	cfg := dht.ProofConfig{Filler: mem.Peer, Range: parts[0].Range, Epoch: m.Epoch()}
+	own := o.node.ident.id
+	switch {
+	case len(servers) == 0:
 		o.prove(m, mem, parts[1:], end)
-		return
+	case few && mem.Peer.ID != own:
+		cfg.Servers, cfg.Static = []protocol.Peer{{ID: own}}, true
+		o.runProof(dht.NewProof(cfg), o.s.now+proofTimeout, func(err error) {
+			if err != nil {
+				end(false)
+				return
+			}
+			o.proveBy(m, mem, parts, servers, end)
+		})
+	default:
+		o.proveBy(m, mem, parts, servers, end)
 	}
-	open, agreed, over := len(servers), 0, false
+}
+
+// proveBy compares one part with those who serve it.
+func (o *operator) proveBy(m *partition.Map, mem partition.Member, parts []partition.Part, servers []protocol.Peer, end func(proven bool)) {
+	few := len(servers) < partition.Replicas
+	open, agreed, away, over := len(servers), 0, 0, false
 	for _, s := range servers {
-		p := dht.NewProof(dht.ProofConfig{Filler: mem.Peer, Servers: []protocol.Peer{s}, Range: part.Range, Epoch: m.Epoch()})
-		o.runProof(p, o.s.now+proofTimeout, func(ok bool) {
+		p := dht.NewProof(dht.ProofConfig{Filler: mem.Peer, Servers: []protocol.Peer{s}, Range: parts[0].Range, Epoch: m.Epoch()})
+		o.runProof(p, o.s.now+proofTimeout, func(err error) {
 			open--
-			if ok {
+			switch {
+			case errors.Is(err, dht.ErrUnreachable):
+				away++
+			case err == nil:
 				agreed++
 			}
+			long := o.s.time().Sub(must(mem.Record).Issued) >= dht.MaxLife
 			switch {
 			case over:
-			case agreed*2 >= len(servers):
+			case !few && agreed*2 >= len(servers), open == 0 && few && agreed > 0 && (agreed+away == len(servers) || long):
 				over = true
 				o.prove(m, mem, parts[1:], end)
 			case open == 0:
@@ -188,7 +211,7 @@ func (o *operator) prove(m *partition.Map, mem partition.Member, parts []partiti
 	}
 }
 
-func (o *operator) runProof(p *dht.Proof, until time.Duration, end func(ok bool)) {
+func (o *operator) runProof(p *dht.Proof, until time.Duration, end func(error)) {
 	over := false
 	var step func(e dht.Event)
 	step = func(e dht.Event) {
@@ -209,7 +232,7 @@ func (o *operator) runProof(p *dht.Proof, until time.Duration, end func(ok bool)
 		}
 		if p.Done() || o.s.now >= until {
 			over = true
-			end(p.Done() && p.Result() == nil)
+			end(p.Result()) // an error where it has not ended
 			return
 		}
 		wait := min(p.Deadline().Sub(o.node.clock()), until-o.s.now)

@@ -37,7 +37,7 @@
 // # Filling
 //
 // [HandOver] looks at those who take over a range until they have been proven to hold it. One that comes no further for
-// [StallAfter], that is, by a hundredth of what those who serve the range hold, loses its place: if another that fills goes on, or
+// [StallAfter], or twice that where it says to have all, that is, by a hundredth of what those who serve the range hold, loses its place: if another that fills goes on, or
 // there is somebody in reserve to replace it. What it says itself counts up to what they say, the median of them. Time in which
 // they do not answer counts for nobody. It is given nothing more to fill for [FillPause], longer each time, and goes on serving what
 // it serves. A range whose holders disagree can have honest ones wait too; that costs them a pause, and nobody a record.

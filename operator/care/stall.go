@@ -31,6 +31,7 @@ type growth struct {
 	best    uint64        // what it had when it last came further
 	grew    time.Time     // when that was; zero for never
 	idle    time.Duration // since then, while they answered
+	full    bool          // it says that it has as much as they do
 	named   time.Time
 }
 
@@ -47,6 +48,7 @@ func (g *growth) took(now time.Time, s Seen) {
 		g.held, g.checked = *s.Holders, now
 	}
 	have := min(s.Have, g.held.High)
+	g.full = s.Answered && have >= g.held.Low
 	switch {
 	case s.Proven, s.Answered && have >= g.best+max(1, g.held.Low/stallShare):
 		g.best, g.grew, g.idle = max(g.best, have), now, 0
@@ -56,7 +58,11 @@ func (g *growth) took(now time.Time, s Seen) {
 }
 
 func (g *growth) stalled(now time.Time) bool {
-	return g.idle >= StallAfter && (g.named.IsZero() || now.Sub(g.named) >= stallAgain)
+	limit := StallAfter
+	if g.full { // one that serves the range may deny it for as long as where a node is lives
+		limit *= 2
+	}
+	return g.idle >= limit && (g.named.IsZero() || now.Sub(g.named) >= stallAgain)
 }
 
 // grows reports whether it came further lately.
