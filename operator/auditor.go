@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,8 @@ const (
 	spyTries   = 3
 	spyWorkers = 64
 	auditTick  = time.Second
+	// aloneFor is how long the isolation of one who serves alone waits for somebody else, at most.
+	aloneFor = 5 * time.Minute
 	// lasting is for how long a record must still be good for its absence to say anything: clocks differ.
 	lasting = dht.MaxSkew + spyTimeout*spyTries
 )
@@ -31,9 +34,10 @@ type auditor struct {
 	o     *Operator
 	spies *spies
 
-	// who shares a range with whom by that map; of the loop alone
+	// Of the loop alone: who shares a range with whom by that map, and whose isolation waits since when.
 	sharing   map[protocol.ID][]protocol.ID
 	sharingOf *partition.Map
+	alone     map[protocol.ID]time.Time
 
 	epoch atomic.Uint64 // of the map, as spies know it
 
@@ -47,7 +51,7 @@ type auditor struct {
 
 func newAuditor(o *Operator) *auditor {
 	return &auditor{
-		o: o, spies: &spies{o: o, of: make(map[protocol.Domain]spy)},
+		o: o, spies: &spies{o: o, of: make(map[protocol.Domain]spy)}, alone: make(map[protocol.ID]time.Time),
 		audit: care.NewAudit(rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))),
 	}
 }
@@ -94,11 +98,38 @@ func (a *auditor) run(ctx context.Context, mesh Mesh) {
 			})
 		}
 		for _, f := range findings {
+			if !a.othersServe(pmap, f, now) {
+				continue
+			}
 			if err := a.o.isolate(ctx, f.ID, f.Reason); err != nil && ctx.Err() == nil {
 				a.o.log.Error("isolate a super-node", "node", f.ID, "error", err)
 			}
 		}
 	})
+}
+
+// othersServe reports whether somebody else serves all that the one found does. If nobody does it goes on for a while: the operator is
+// about to fill that range, and would have to serve it without what only this one has.
+func (a *auditor) othersServe(pmap *partition.Map, f care.Finding, now time.Time) bool {
+	mem, ok := pmap.Member(f.ID)
+	alone := false
+	for _, part := range pmap.Parts(mem.Range) {
+		alone = alone || !slices.ContainsFunc(part.Serving, func(m partition.Member) bool { return m.Peer.ID != f.ID })
+	}
+	since, waits := a.alone[f.ID]
+	switch {
+	case !ok || !alone:
+		delete(a.alone, f.ID)
+		return true
+	case !waits:
+		a.alone[f.ID] = now
+		a.o.log.Warn("a super-node is to be isolated and nobody else serves its range yet", "node", f.ID, "reason", f.Reason)
+		return false
+	case now.Sub(since) < aloneFor:
+		return false
+	}
+	delete(a.alone, f.ID)
+	return true
 }
 
 // question runs one task of the audit.

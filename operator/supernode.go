@@ -8,6 +8,7 @@ import (
 
 	"culvert/operator/registry"
 	"culvert/operator/sqlite"
+	"culvert/partition"
 	"culvert/protocol"
 )
 
@@ -238,7 +239,16 @@ func (a *Authority) setAside(tx *sqlite.Tx, n registry.SuperNode, reason string)
 	if err := tx.PutSuperNode(n); err != nil {
 		return err
 	}
-	return a.rebuildMap(tx)
+	if err := a.rebuildMap(tx); err != nil {
+		return err
+	}
+	ps, _, _, err := a.placements(tx)
+	for _, s := range partition.Ranges(ps) {
+		if err == nil && len(s.Serving) == 0 {
+			err = invalid("without super-node %s nobody would serve %s: this operator has no address for messages; run it, then try again", n.ID, s.Range)
+		}
+	}
+	return err
 }
 
 // isolate is what the audit has found.
