@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"culvert/operator/registry"
@@ -12,10 +14,14 @@ import (
 	"culvert/protocol/key"
 )
 
+// maxLost bounds how many domains are named that a backup lacks.
+const maxLost = 1000
+
 // adopted is what came of taking records in.
 type adopted struct {
 	nodes, devices, revocations, unreadable, homeless int
 
+	lost  map[protocol.Domain]int  // records of domains that the registry does not know
 	fresh map[protocol.Domain]bool // a node of it was revoked since the backup
 	spies []*key.Signing           // operators' keys whose spies are no nodes
 	again []registry.Revocation    // their numbers are another's here: they get new ones
@@ -23,7 +29,7 @@ type adopted struct {
 
 // adopt takes the records that the mesh holds into the registry, and has this operator lead from then on.
 func (o *Operator) adopt(ctx context.Context, mesh Mesh) error {
-	n := adopted{fresh: make(map[protocol.Domain]bool), spies: []*key.Signing{o.keys.Signing}}
+	n := adopted{fresh: make(map[protocol.Domain]bool), lost: make(map[protocol.Domain]int), spies: []*key.Signing{o.keys.Signing}}
 	if former, _, err := o.FormerIdentity(ctx); err != nil {
 		return err
 	} else if former != nil {
@@ -97,6 +103,12 @@ func (o *Operator) adopt(ctx context.Context, mesh Mesh) error {
 		if err := setStanding(tx, standing{}); err != nil {
 			return err
 		}
+		for _, d := range slices.Sorted(maps.Keys(n.lost)) {
+			detail := fmt.Sprintf("added after the backup; %d records of it are in the mesh, its secrets are lost", n.lost[d])
+			if err := o.audit(tx, Actor{Name: "operator"}, "domain.lost", d.String(), d, detail); err != nil {
+				return err
+			}
+		}
 		return o.audit(tx, Actor{Name: "operator"}, "operator.adopt", o.id.String(), 0,
 			fmt.Sprintf("%d nodes, %d devices, %d revocations; %d devices unreadable, %d records of unknown domains", n.nodes, n.devices, n.revocations, n.unreadable, n.homeless))
 	})
@@ -109,7 +121,7 @@ func (o *Operator) adopt(ctx context.Context, mesh Mesh) error {
 		o.log.Warn("devices were changed after the backup under keys that it lacks: they go on as they are; to change one, register it again", "devices", n.unreadable)
 	}
 	if n.homeless > 0 {
-		o.log.Warn("domains were added after the backup and their secrets are lost: their nodes go on until their certificates expire, then they must join anew", "records", n.homeless)
+		o.log.Warn("domains were added after the backup and their secrets are lost: their nodes go on until their certificates expire, then they must join anew", "domains", slices.Sorted(maps.Keys(n.lost)), "records", n.homeless)
 	}
 	return nil
 }
@@ -124,6 +136,9 @@ func (a *Authority) adoptRecord(tx *sqlite.Tx, r *protocol.Record, n *adopted) e
 	if d != protocol.OperatorDomain {
 		if _, err := tx.Domain(d); errors.Is(err, sqlite.ErrNotFound) {
 			n.homeless++
+			if len(n.lost) < maxLost {
+				n.lost[d]++
+			}
 			return nil
 		} else if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func TestRestoredBackup(t *testing.T) {
 	if _, err := o.BanDomain(t.Context(), admin, "banned"); err != nil {
 		t.Fatal(err)
 	}
-	addDomain(t, o, "newcomer")
+	newcomer := addDomain(t, o, "newcomer")
 	join(t, o, "newcomer", "nobody")
 	mesh := pushed(t, o)
 	lost := worldMap(t, o)
@@ -84,6 +85,11 @@ func TestRestoredBackup(t *testing.T) {
 	mesh.silent = false
 	if err := r.hear(t.Context(), mesh); err != nil || !r.leads() {
 		t.Fatalf("leads %v, %v", r.leads(), err)
+	}
+
+	log, _, err := r.AuditLog(t.Context(), admin, "", 0, 1000)
+	if err != nil || !slices.ContainsFunc(log, func(l AuditView) bool { return l.Action == "domain.lost" && l.Subject == newcomer.String() }) {
+		t.Errorf("the domain that the backup lacks is not named: %v", err)
 	}
 
 	// Revocations hold, and their numbers are not used again.

@@ -46,7 +46,7 @@ type State struct {
 	// Served is what members have served for a while, where that is less than what Present says: by the map in force, if Present
 	// is a plan beyond it. Who is missing counts with what Present says.
 	Served map[protocol.ID]Range
-	Load     []DomainLoad         // in order of domain
+	Load   []DomainLoad // in order of domain
 }
 
 // Random is where chance comes from: a rand.Rand of math/rand/v2, seeded with what nobody outside can guess.
