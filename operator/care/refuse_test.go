@@ -57,7 +57,7 @@ func TestLoadIsNoLie(t *testing.T) {
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(100) {
+			for seed := range uint64(40) {
 				if a, found := run(seed, time.Hour, ps, true); len(found) > 0 {
 					t.Fatalf("seed %d: isolated %v: %v", seed, found, a.Score(start.Add(time.Hour), id(9)))
 				}
