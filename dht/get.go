@@ -70,8 +70,7 @@ func (s *Server) replyOne(v *protocol.Verified, n protocol.Node) []protocol.Out 
 	if len(n.Record)+4 > v.ReplyLimit {
 		return s.drop(dropReplyLimit)
 	}
-	b := n.AppendPayload(make([]byte, 0, len(n.Record)+4))
-	return []protocol.Out{{Reply: true, Command: protocol.CmdNode, Payload: b}}
+	return v.Answer(protocol.CmdNode, n.AppendPayload(v.Room(len(n.Record)+4)))
 }
 
 func (s *Server) getNodeInfo(now time.Time, v *protocol.Verified) []protocol.Out {
@@ -82,13 +81,14 @@ func (s *Server) getNodeInfo(now time.Time, v *protocol.Verified) []protocol.Out
 	if out, ok := s.gate(v, m.ID); !ok {
 		return out
 	}
-	var l protocol.RecordList
+	p := newPage(v)
+	defer p.free()
 	if !s.Revoked(m.ID) {
-		if raw, err := s.cfg.Store.Get(protocol.TableNodeInfo, m.ID, now); err == nil {
-			l.Records = [][]byte{raw}
+		if raw, err := s.cfg.Store.Get(protocol.TableNodeInfo, m.ID, now); err == nil && !p.add(raw) {
+			return s.drop(dropReplyLimit)
 		}
 	}
-	return s.replyList(v, protocol.CmdNodeInfo, l)
+	return s.replyPage(v, protocol.CmdNodeInfo, p)
 }
 
 func (s *Server) getTunnelNodes(now time.Time, v *protocol.Verified) []protocol.Out {
@@ -133,12 +133,13 @@ func (s *Server) getRevocations(now time.Time, v *protocol.Verified) []protocol.
 	}
 	if s.Revoked(v.Sender) {
 		p := newPage(v)
+		defer p.free()
 		for _, id := range []protocol.ID{v.Sender, protocol.NewID(v.Sender.Domain(), protocol.Hash{})} {
 			if raw, err := s.cfg.Store.Get(protocol.TableRevocation, id, now); err == nil && revocationNumber(raw) > m.Since {
 				p.add(raw) // there is room for both
 			}
 		}
-		return s.replyList(v, protocol.CmdRevocations, p.list)
+		return s.replyPage(v, protocol.CmdRevocations, p)
 	}
 	return s.page(v, protocol.CmdRevocations, revocationsQuery(v, m, now), false)
 }
@@ -163,6 +164,7 @@ func (s *Server) getSuperNodes(_ time.Time, v *protocol.Verified) []protocol.Out
 		return s.outside(v, dropNotReady)
 	}
 	p := newPage(v)
+	defer p.free()
 	if m.After.IsZero() && !p.add(pm.Head()) {
 		return s.drop(dropReplyLimit)
 	}
@@ -185,7 +187,7 @@ func (s *Server) getSuperNodes(_ time.Time, v *protocol.Verified) []protocol.Out
 			last = c.Owner
 		}
 	}
-	return s.replyList(v, protocol.CmdSuperNodes, p.list)
+	return s.replyPage(v, protocol.CmdSuperNodes, p)
 }
 
 func (s *Server) getOperatorNodes(_ time.Time, v *protocol.Verified) []protocol.Out {
@@ -196,6 +198,7 @@ func (s *Server) getOperatorNodes(_ time.Time, v *protocol.Verified) []protocol.
 	ops := s.cfg.Trust.Operators()
 	sortOperators(ops)
 	p := newPage(v)
+	defer p.free()
 	last := m.After
 	for _, o := range ops {
 		if !m.After.IsZero() && o.ID.Compare(m.After) <= 0 {
@@ -210,5 +213,5 @@ func (s *Server) getOperatorNodes(_ time.Time, v *protocol.Verified) []protocol.
 		}
 		last = o.ID
 	}
-	return s.replyList(v, protocol.CmdOperatorNodes, p.list)
+	return s.replyPage(v, protocol.CmdOperatorNodes, p)
 }

@@ -2,18 +2,34 @@ package dht
 
 import (
 	"slices"
-	"time"
+	"sync"
 
 	"culvert/protocol"
 )
 
 // page is one RecordList as far as the reply may reach.
 type page struct {
-	list protocol.RecordList
-	room int
+	list  protocol.RecordList
+	room  int
+	items [perSelect]Item
 }
 
-func newPage(v *protocol.Verified) page { return page{room: v.ReplyLimit - protocol.RecordListSize()} }
+// pages are used again and again: an answer from memory allocates nothing.
+var pages = sync.Pool{New: func() any { return new(page) }}
+
+func newPage(v *protocol.Verified) *page {
+	p := pages.Get().(*page)
+	p.room = v.ReplyLimit - protocol.RecordListSize()
+	return p
+}
+
+// free ends the use of p and what it lists.
+func (p *page) free() {
+	clear(p.items[:])
+	clear(p.list.Records)
+	p.list = protocol.RecordList{Records: p.list.Records[:0]}
+	pages.Put(p)
+}
 
 // add reports whether raw had room.
 func (p *page) add(raw []byte) bool {
@@ -29,7 +45,8 @@ func (p *page) add(raw []byte) bool {
 // page answers with what q selects, as much as fits. Where hide is set, owners that are revoked are left out.
 func (s *Server) page(v *protocol.Verified, c protocol.Command, q Query, hide bool) []protocol.Out {
 	p := newPage(v)
-	var items [perSelect]Item
+	defer p.free()
+	items := &p.items
 	for round := 0; ; round++ {
 		n, err := s.cfg.Store.Select(q, items[:])
 		if err != nil {
@@ -46,7 +63,7 @@ func (s *Server) page(v *protocol.Verified, c protocol.Command, q Query, hide bo
 				}
 				// ByNumber goes on by the last record's number; Next only says that there is more.
 				p.list.Next = q.After
-				return s.replyList(v, c, p.list)
+				return s.replyPage(v, c, p)
 			}
 			q.After = it.Owner
 			if q.By == ByNumber {
@@ -54,11 +71,11 @@ func (s *Server) page(v *protocol.Verified, c protocol.Command, q Query, hide bo
 			}
 		}
 		if n < len(items) {
-			return s.replyList(v, c, p.list)
+			return s.replyPage(v, c, p)
 		}
 		if round == maxSelects {
 			p.list.Next = q.After
-			return s.replyList(v, c, p.list)
+			return s.replyPage(v, c, p)
 		}
 	}
 }
@@ -75,61 +92,13 @@ func revocationNumber(raw []byte) uint64 {
 	return v.Number
 }
 
-func (s *Server) replyList(v *protocol.Verified, c protocol.Command, l protocol.RecordList) []protocol.Out {
-	size := protocol.RecordListSize()
-	for _, r := range l.Records {
-		size += protocol.RecordListSize(len(r)) - protocol.RecordListSize()
-	}
-	if size > v.ReplyLimit {
+func (s *Server) replyPage(v *protocol.Verified, c protocol.Command, p *page) []protocol.Out {
+	if p.room < 0 { // not even an empty list fits
 		return s.drop(dropReplyLimit)
 	}
-	return []protocol.Out{{Reply: true, Command: c, Payload: l.AppendPayload(make([]byte, 0, size))}}
+	return v.Answer(c, p.list.AppendPayload(v.Room(v.ReplyLimit-p.room)))
 }
 
 func sortOperators(ops []*protocol.Operator) {
 	slices.SortFunc(ops, func(a, b *protocol.Operator) int { return a.ID.Compare(b.ID) })
-}
-
-// Cached reports whether v's handler answers from memory, so that it may run in the socket loop. What is false belongs on a
-// worker: queries that need the disk, and all that is not a query.
-func (s *Server) Cached(v *protocol.Verified) bool {
-	var q Query
-	n := 1
-	switch v.Command {
-	case protocol.CmdGetNode:
-		m, err := protocol.ParseGetNode(v.Payload)
-		if err != nil {
-			return true
-		}
-		q = Query{Table: protocol.TableNode, By: ByKey, Key: m.ID}
-	case protocol.CmdGetNodeInfo:
-		m, err := protocol.ParseGetNodeInfo(v.Payload)
-		if err != nil {
-			return true
-		}
-		q = Query{Table: protocol.TableNodeInfo, By: ByKey, Key: m.ID}
-	case protocol.CmdGetTunnelNodes:
-		m, err := protocol.ParseGetTunnelNodes(v.Payload)
-		if err != nil {
-			return true
-		}
-		q, n = Query{Table: protocol.TableNodeInfo, By: ByKey, Key: m.Location, After: m.After}, perSelect
-	case protocol.CmdGetEndDevices:
-		m, err := protocol.ParseGetEndDevices(v.Payload)
-		if err != nil {
-			return true
-		}
-		q, n = devicesQuery(m, time.Time{}), perSelect
-	case protocol.CmdGetRevocations:
-		m, err := protocol.ParseGetRevocations(v.Payload)
-		if err != nil {
-			return true
-		}
-		q, n = revocationsQuery(v, m, time.Time{}), perSelect
-	case protocol.CmdGetSuperNodes, protocol.CmdGetOperatorNodes:
-		return true
-	default:
-		return false
-	}
-	return s.cfg.Store.Cached(q, n)
 }

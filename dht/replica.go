@@ -153,7 +153,7 @@ func (r *Replica) run(ctx context.Context, plan *Replicator) {
 				pace.Reset(r.sweep(ctx, sweep))
 			}
 		case <-collect.C:
-			if _, err := r.cfg.Store.Expire(ctx, r.cfg.Now()); err != nil && ctx.Err() == nil {
+			if _, err := r.cfg.Store.Expire(Behind(ctx), r.cfg.Now()); err != nil && ctx.Err() == nil {
 				r.cfg.OnError(err)
 			}
 		case <-ctx.Done():

@@ -64,6 +64,7 @@ const (
 	ByDomain             // owned in Key's domain
 	ByPosition           // with a key at a position in From…To
 	ByNumber             // revocations of Key's domain with a number above Since, in order of number
+	ByOwner              // the one that Key owns
 )
 
 // Query selects current records of one table. All but ByNumber answer in order of owner and go on after After.
@@ -105,7 +106,7 @@ type Counts struct {
 //     expiry or a restart: a high-water mark outlives the record.
 //   - Bytes that changed on disk are never given out.
 //   - An index of all that is held (about 300 bytes a record) and the records' bytes up to a budget are in memory; Cached says
-//     whether an answer needs the disk. A Get from memory allocates nothing.
+//     whether an answer needs the disk. A Get or a Select from memory allocates nothing.
 //
 // Safe for concurrent use.
 type Store interface {
@@ -115,8 +116,11 @@ type Store interface {
 	Get(t protocol.Table, owner protocol.ID, now time.Time) ([]byte, error)
 	// Select fills dst and returns how many there were; fewer than len(dst) means there are no more.
 	Select(q Query, dst []Item) (int, error)
-	// Cached reports whether Select(q) for n records, or Get for an owner's (ByKey), is answered from memory.
+	// Cached reports whether Select(q) for n records, or Get (ByOwner), is answered from memory.
 	Cached(q Query, n int) bool
+	// Load brings the first n records of each of these into memory, with few reads for all of them: what is asked for next is
+	// answered from there, unless others have taken the room meanwhile. It may bring less; a read does without it.
+	Load(qs []Query, n int)
 	// Version is the high-water mark: the newest version ever stored, also of what has expired since.
 	Version(t protocol.Table, owner protocol.ID) (Version, bool, error)
 	// Digest counts and sums what Select(ByPosition) would give, without leaving out what has expired and is not collected.

@@ -114,7 +114,7 @@ func (w *Sweep) drop(ctx context.Context, now time.Time, t protocol.Table, p swe
 	if len(gone) == 0 || w.s.epoch() != w.epoch {
 		return 0, nil
 	}
-	n, err := w.s.cfg.Store.Discard(ctx, t, gone)
+	n, err := w.s.cfg.Store.Discard(Behind(ctx), t, gone)
 	if err != nil {
 		w.todo = append(w.todo, p)
 	}

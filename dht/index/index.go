@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,10 +142,15 @@ func (x *Index) Apply(r *protocol.Record) {
 	e := newEntry(r)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.removeLocked(x.tables[r.Table].entries[r.Owner])
 	t := &x.tables[e.table]
+	if old := t.entries[e.owner]; old != nil && slices.Equal(old.lookups, e.lookups) {
+		x.forgetLocked(old)
+		e.pairs(func(p pair) { t.keys.replace(p) }) // most are announced again where they were
+	} else {
+		x.removeLocked(old)
+		e.pairs(t.keys.insert)
+	}
 	t.entries[e.owner] = e
-	e.pairs(t.keys.insert)
 	x.expiry.insert(e)
 	if e.table == protocol.TableRevocation {
 		x.numbers.insert(e)
@@ -171,6 +177,11 @@ func (x *Index) removeLocked(e *entry) {
 	t := &x.tables[e.table]
 	delete(t.entries, e.owner)
 	e.pairs(t.keys.remove)
+	x.forgetLocked(e)
+}
+
+// forgetLocked takes e out of everything but its table.
+func (x *Index) forgetLocked(e *entry) {
 	x.expiry.remove(e)
 	if e.table == protocol.TableRevocation {
 		x.numbers.remove(e)

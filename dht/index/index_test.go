@@ -110,7 +110,7 @@ func TestBudget(t *testing.T) {
 	if !ok || r.Raw != nil {
 		t.Fatalf("cold record: %v %v", r, ok)
 	}
-	if x.Fill(r, cold.Raw()); !x.Cached(q, 1) {
+	if x.Fill(Loaded{r, cold.Raw()}); !x.Cached(q, 1) {
 		t.Error("a record that was fetched is not cached")
 	}
 	for i := range 1000 {

@@ -22,6 +22,14 @@ func (e *entry) ref() Ref {
 	return Ref{e.table, e.owner, e.version, e.hash, time.UnixMilli(e.expires), e.raw}
 }
 
+// touch notes that e was read. Many readers read the same, so it is written only where it says otherwise. Who walks a range
+// asks for all of it, which says nothing about what is asked for next.
+func (x *Index) touch(e *entry, by dht.By) {
+	if x.budget > 0 && by != dht.ByPosition && !e.read.Load() {
+		e.read.Store(true)
+	}
+}
+
 // Get finds the current record of owner; its Raw may be nil.
 func (x *Index) Get(t protocol.Table, owner protocol.ID, now time.Time) (Ref, bool) {
 	if t >= protocol.TableEnd {
@@ -33,10 +41,23 @@ func (x *Index) Get(t protocol.Table, owner protocol.ID, now time.Time) (Ref, bo
 	if e == nil || e.expires <= now.UnixMilli() {
 		return Ref{}, false
 	}
-	if x.budget > 0 && !e.read.Load() {
-		e.read.Store(true)
-	}
+	x.touch(e, dht.ByOwner)
 	return e.ref(), true
+}
+
+// Bytes are those of the current record of owner if they are in memory; held is false where there is no such record.
+func (x *Index) Bytes(t protocol.Table, owner protocol.ID, now time.Time) (raw []byte, held bool) {
+	if t >= protocol.TableEnd {
+		return nil, false
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	e := x.tables[t].entries[owner]
+	if e == nil || e.expires <= now.UnixMilli() {
+		return nil, false
+	}
+	x.touch(e, dht.ByOwner)
+	return e.raw, true
 }
 
 // Held finds a record, expired or not, if it is still of this version.
@@ -53,103 +74,141 @@ func (x *Index) Held(t protocol.Table, h dht.Held) (Ref, bool) {
 	return e.ref(), true
 }
 
-// Fill puts bytes that were read from disk back into memory, if they are still those of the version held.
-func (x *Index) Fill(r Ref, raw []byte) {
+// Loaded is a record's bytes as they were read from disk.
+type Loaded struct {
+	Ref Ref
+	Raw []byte
+}
+
+// Fill puts bytes that were read from disk back into memory, where they are still those of the version held.
+func (x *Index) Fill(l ...Loaded) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := x.tables[r.Table].entries[r.Owner]
-	if e == nil || e.hash != r.Hash || e.raw != nil {
-		return
+	for i := range l {
+		r := &l[i].Ref
+		e := x.tables[r.Table].entries[r.Owner]
+		if e == nil || e.hash != r.Hash || e.raw != nil {
+			continue
+		}
+		e.raw = l[i].Raw
+		e.read.Store(true)
+		x.missing.Add(-1)
+		x.resident += int64(len(e.raw))
+		x.queue = append(x.queue, e)
 	}
-	e.raw = raw
-	e.read.Store(true)
-	x.missing.Add(-1)
-	x.resident += int64(len(raw))
-	x.queue = append(x.queue, e)
 	x.evictLocked()
 }
 
+// Items fills dst with what q selects; whole is false where the bytes of one of them are not in memory.
+func (x *Index) Items(q dht.Query, dst []dht.Item) (n int, whole bool) {
+	whole = true
+	x.selectUpTo(q, len(dst), func(i int, e *entry) {
+		x.touch(e, q.By)
+		dst[i] = dht.Item{Owner: e.owner, Raw: e.raw}
+		whole = whole && e.raw != nil
+		n = i + 1
+	})
+	return n, whole
+}
+
 // Select fills dst with what q selects.
-func (x *Index) Select(q dht.Query, dst []Ref) int {
-	if q.Table >= protocol.TableEnd || len(dst) == 0 {
-		return 0
+func (x *Index) Select(q dht.Query, dst []Ref) (n int) {
+	x.selectUpTo(q, len(dst), func(i int, e *entry) {
+		x.touch(e, q.By)
+		dst[i] = e.ref()
+		n = i + 1
+	})
+	return n
+}
+
+// Missing appends those of the first n that q selects of which the bytes are not in memory.
+func (x *Index) Missing(q dht.Query, n int, dst []Ref) []Ref {
+	x.selectUpTo(q, n, func(_ int, e *entry) {
+		if e.raw == nil {
+			dst = append(dst, e.ref())
+		}
+	})
+	return dst
+}
+
+// Cached reports whether the bytes of the first n records that q selects are in memory.
+func (x *Index) Cached(q dht.Query, n int) bool {
+	if x.missing.Load() == 0 {
+		return true
+	}
+	whole := true
+	x.selectUpTo(q, n, func(_ int, e *entry) { whole = whole && e.raw != nil })
+	return whole
+}
+
+// selectUpTo gives the first n entries that q selects to take, under the lock, numbered from 0.
+func (x *Index) selectUpTo(q dht.Query, n int, take func(int, *entry)) {
+	if q.Table >= protocol.TableEnd || n == 0 {
+		return
 	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	now := q.Now.UnixMilli()
-	n := 0
-	take := func(e *entry) bool {
+	now, i := q.Now.UnixMilli(), 0
+	one := func(e *entry) bool {
 		if e.expires > now {
-			if x.budget > 0 {
-				e.read.Store(true)
-			}
-			dst[n] = e.ref()
-			n++
+			take(i, e)
+			i++
 		}
-		return n < len(dst)
+		return i < n
 	}
 	keys := &x.tables[q.Table].keys
 	switch q.By {
+	case dht.ByOwner:
+		if e := x.tables[q.Table].entries[q.Key]; e != nil {
+			one(e)
+		}
 	case dht.ByKey:
 		keys.from(func(p pair) bool {
 			c := p.key.Compare(q.Key)
 			return c < 0 || c == 0 && !q.After.IsZero() && p.e.owner.Compare(q.After) <= 0
-		}, func(p pair) bool { return p.key == q.Key && take(p.e) })
+		}, func(p pair) bool { return p.key == q.Key && one(p.e) })
 	case dht.ByDomain:
 		start := protocol.NewID(q.Key.Domain(), protocol.Hash{})
 		keys.from(func(p pair) bool { return p.key.Compare(start) < 0 || !q.After.IsZero() && p.key.Compare(q.After) <= 0 },
 			func(p pair) bool {
-				return p.key.Domain() == q.Key.Domain() && (p.key != p.e.owner || take(p.e))
+				return p.key.Domain() == q.Key.Domain() && (p.key != p.e.owner || one(p.e))
 			})
 	case dht.ByNumber:
 		if q.Table != protocol.TableRevocation {
-			return 0
+			return
 		}
 		d := q.Key.Domain()
 		x.numbers.from(func(e *entry) bool {
 			return e.owner.Domain() < d || e.owner.Domain() == d && e.number <= q.Since
-		}, func(e *entry) bool { return e.owner.Domain() == d && take(e) })
+		}, func(e *entry) bool { return e.owner.Domain() == d && one(e) })
 	case dht.ByPosition:
-		n = x.selectRangeLocked(keys, q, dst)
+		for i, e := range x.rangeLocked(keys, q, n) {
+			take(i, e)
+		}
 	}
-	return n
 }
 
-// selectRangeLocked keeps the len(dst) smallest owners after q.After while it walks the range in order of key.
-func (x *Index) selectRangeLocked(keys *set[pair], q dht.Query, dst []Ref) int {
-	now, n := q.Now.UnixMilli(), 0
+// rangeLocked keeps the n smallest owners after q.After while it walks the range in order of key.
+func (x *Index) rangeLocked(keys *set[pair], q dht.Query, n int) []*entry {
+	now := q.Now.UnixMilli()
+	var l []*entry
 	keys.from(func(p pair) bool { return p.key.Position() < q.From }, func(p pair) bool {
 		if p.key.Position() > q.To {
 			return false
 		}
 		o := p.e.owner
-		if p.e.expires <= now || !q.After.IsZero() && o.Compare(q.After) <= 0 || n == len(dst) && o.Compare(dst[n-1].Owner) >= 0 {
+		if p.e.expires <= now || !q.After.IsZero() && o.Compare(q.After) <= 0 || len(l) == n && o.Compare(l[n-1].owner) >= 0 {
 			return true
 		}
-		i, dup := slices.BinarySearchFunc(dst[:n], o, func(r Ref, o protocol.ID) int { return r.Owner.Compare(o) })
+		i, dup := slices.BinarySearchFunc(l, o, func(e *entry, o protocol.ID) int { return e.owner.Compare(o) })
 		if dup {
 			return true
 		}
-		if n < len(dst) {
-			n++
+		if len(l) == n {
+			l = l[:n-1]
 		}
-		copy(dst[i+1:n], dst[i:n-1])
-		dst[i] = p.e.ref()
+		l = slices.Insert(l, i, p.e)
 		return true
 	})
-	return n
-}
-
-// Cached reports whether the first n records that q selects, or for ByKey also the record that Key owns, are in memory.
-func (x *Index) Cached(q dht.Query, n int) bool {
-	if x.missing.Load() == 0 {
-		return true
-	}
-	refs := make([]Ref, min(n, 64))
-	for _, r := range refs[:x.Select(q, refs)] {
-		if r.Raw == nil {
-			return false
-		}
-	}
-	return true
+	return l
 }

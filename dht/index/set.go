@@ -92,6 +92,21 @@ func (s *set[T]) insert(v T) {
 	}
 }
 
+// replace puts v in the place of the one that compares equal, and reports false where there is none.
+func (s *set[T]) replace(v T) bool {
+	c, i := s.find(func(x T) bool { return s.compare(x, v) < 0 })
+	if c == len(s.chunks) || s.compare(s.chunks[c].items[i], v) != 0 {
+		return false
+	}
+	k := &s.chunks[c]
+	if s.sum != nil {
+		k.sum.xor(s.sum(k.items[i]))
+		k.sum.xor(s.sum(v))
+	}
+	k.items[i] = v
+	return true
+}
+
 func (s *set[T]) remove(v T) {
 	c, i := s.find(func(x T) bool { return s.compare(x, v) < 0 })
 	if c == len(s.chunks) || s.compare(s.chunks[c].items[i], v) != 0 {

@@ -78,16 +78,15 @@ func (s *Store) Get(t protocol.Table, owner protocol.ID, now time.Time) ([]byte,
 
 // Select implements dht.Store.
 func (s *Store) Select(q dht.Query, dst []dht.Item) (int, error) {
-	refs := make([]index.Ref, len(dst))
-	n := s.index.Select(q, refs)
-	for i, r := range refs[:n] {
-		dst[i] = dht.Item{Owner: r.Owner, Raw: r.Raw}
-	}
+	n, _ := s.index.Items(q, dst)
 	return n, nil
 }
 
 // Cached implements dht.Store: always.
 func (s *Store) Cached(dht.Query, int) bool { return true }
+
+// Load implements dht.Store: all is in memory.
+func (s *Store) Load([]dht.Query, int) {}
 
 // Version implements dht.Store.
 func (s *Store) Version(t protocol.Table, owner protocol.ID) (dht.Version, bool, error) {

@@ -1,11 +1,12 @@
 // Package sqlite keeps a node's records in one SQLite file (node.db), which can be rebuilt from the mesh.
 //
 // One goroutine writes. Whatever has queued up while it committed shares the next transaction, whose commit is synchronous
-// (WAL, synchronous=FULL): a Put answers after the disk has it. Readers have a pool of their own that cannot write.
+// (WAL, synchronous=FULL): a Put answers after the disk has it. What nobody waits for (dht.Behind) waits a moment for company. The
+// log is copied into the database beside the writer, so that no commit waits for that. Readers have a pool of their own that cannot write.
 //
 // Each table of the DHT is a table here:
 //
-//	node, node_info, super_node, operator_node, end_device, revocation, map_head (owner, raw, sum)
+//	node, node_info, super_node, operator_node, end_device, revocation, map_head (owner, raw, sum)   by owner, without rowid
 //	mark     (tbl, owner, epoch, sequence, until, sum)   high-water marks of what has expired
 //	sequence (tbl, owner, last)                          the node's own numbers, stored before they are signed
 //	setting  (name, value)

@@ -105,7 +105,7 @@ func (c *powerCut) cut() {
 	default:
 		c.disk.CutAfter(1 + c.r.IntN(200))
 	}
-	if s, err := Open(t.Context(), c.path, Options{}); err == nil {
+	if s, err := Open(t.Context(), c.path, Options{logPages: []int64{0, 8, 64}[c.r.IntN(3)]}); err == nil {
 		c.live(s)
 	} else if c.opening++; !c.disk.Off() {
 		t.Fatal(err)

@@ -60,7 +60,7 @@ func (s *Store) rebuild(cause error) error {
 
 // begin makes a new file with these records and its index.
 func (s *Store) begin(raws [][]byte) (_ *handle, _ *index.Index, err error) {
-	h, err := openHandle(context.Background(), s.path, s.opts.MaxBytes)
+	h, err := openHandle(context.Background(), s.path, s.opts)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -80,7 +80,7 @@ func (s *Store) fetch(x *index.Index, r index.Ref) ([]byte, bool) {
 	if err == nil {
 		rec, ok := checkRow(r.Table, r.Owner[:], raw, sum)
 		if ok && dht.VersionOf(rec) == r.Version && sha256.Sum256(raw) == r.Hash {
-			x.Fill(r, raw)
+			x.Fill(index.Loaded{Ref: r, Raw: raw})
 			return raw, true
 		}
 		if ok {

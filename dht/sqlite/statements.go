@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"strings"
+	"sync"
 
 	"culvert/protocol"
 )
@@ -25,25 +26,57 @@ type statements struct {
 	sequenceNext, settingGet, settingSet      *sql.Stmt
 
 	open []*sql.Stmt
+
+	mu   sync.Mutex
+	some map[someKey]*sql.Stmt // prepared when they are needed first
+}
+
+// someKey is a SELECT of so many owners of a table.
+type someKey struct {
+	table  protocol.Table
+	owners int
+}
+
+// ofSome is the SELECT of n owners of a table.
+func (h *handle) ofSome(t protocol.Table, n int) (*sql.Stmt, error) {
+	s, k := &h.stmt, someKey{t, n}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.some[k]; st != nil {
+		return st, nil
+	}
+	text, err := query("record_some")
+	if err != nil {
+		return nil, err
+	}
+	st, err := h.read.Prepare(strings.NewReplacer("{table}", tableNames[t], "{owners}", ownersOf(n)).Replace(text))
+	if err != nil {
+		return nil, err
+	}
+	if s.some == nil {
+		s.some = make(map[someKey]*sql.Stmt)
+	}
+	s.some[k] = st
+	return st, nil
 }
 
 func (s *statements) prepare(ctx context.Context, h *handle) error {
-	one := func(db *sql.DB, dst **sql.Stmt, name, table string) error {
-		text, err := query(name)
-		if err != nil {
-			return err
-		}
-		*dst, err = db.PrepareContext(ctx, strings.ReplaceAll(text, "{table}", table))
-		if err == nil {
-			s.open = append(s.open, *dst)
-		}
-		return err
-	}
 	type want struct {
 		db    *sql.DB
 		dst   **sql.Stmt
 		name  string
 		table string
+	}
+	one := func(w want) error {
+		text, err := query(w.name)
+		if err != nil {
+			return err
+		}
+		*w.dst, err = w.db.PrepareContext(ctx, strings.ReplaceAll(text, "{table}", w.table))
+		if err == nil {
+			s.open = append(s.open, *w.dst)
+		}
+		return err
 	}
 	wants := []want{
 		{h.write, &s.markUpsert, "mark_upsert", ""}, {h.write, &s.markGet, "mark_get", ""}, {h.read, &s.markRead, "mark_get", ""},
@@ -58,7 +91,7 @@ func (s *statements) prepare(ctx context.Context, h *handle) error {
 		}
 	}
 	for _, w := range wants {
-		if err := one(w.db, w.dst, w.name, w.table); err != nil {
+		if err := one(w); err != nil {
 			return err
 		}
 	}
@@ -67,6 +100,11 @@ func (s *statements) prepare(ctx context.Context, h *handle) error {
 
 func (s *statements) close() {
 	for _, st := range s.open {
+		st.Close()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.some {
 		st.Close()
 	}
 }

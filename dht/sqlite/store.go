@@ -27,6 +27,8 @@ type Options struct {
 	MaxBytes int64 // size of the file at which it counts as full; 0 is no cap
 	Log      *slog.Logger
 	Now      func() time.Time // names files that are moved aside, and paces the log
+
+	logPages int64 // checkpointMost in tests
 }
 
 // Store is a dht.Store in a SQLite file.
@@ -90,7 +92,7 @@ func (s *Store) asideSuffix() string {
 }
 
 func (s *Store) openFile(ctx context.Context) error {
-	h, err := openHandle(ctx, s.path, s.opts.MaxBytes)
+	h, err := openHandle(ctx, s.path, s.opts)
 	if err != nil {
 		return err
 	}
@@ -109,15 +111,17 @@ func (s *Store) openFile(ctx context.Context) error {
 func (s *Store) Get(t protocol.Table, owner protocol.ID, now time.Time) ([]byte, error) {
 	for range 3 { // a record that is replaced while it is read is looked up again
 		x := s.index.Load()
-		r, ok := x.Get(t, owner, now)
-		if !ok {
+		raw, held := x.Bytes(t, owner, now)
+		if raw != nil {
+			return raw, nil
+		}
+		if !held {
 			break
 		}
-		if r.Raw != nil {
-			return r.Raw, nil
-		}
-		if raw, ok := s.fetch(x, r); ok {
-			return raw, nil
+		if r, ok := x.Get(t, owner, now); ok {
+			if raw, ok := s.fetch(x, r); ok {
+				return raw, nil
+			}
 		}
 	}
 	return nil, dht.ErrNotFound
@@ -126,6 +130,10 @@ func (s *Store) Get(t protocol.Table, owner protocol.ID, now time.Time) ([]byte,
 // Select implements dht.Store.
 func (s *Store) Select(q dht.Query, dst []dht.Item) (int, error) {
 	x := s.index.Load()
+	if n, whole := x.Items(q, dst); whole {
+		return n, nil
+	}
+	s.Load([]dht.Query{q}, len(dst))
 	refs := make([]index.Ref, len(dst))
 	n := 0
 	for range 3 { // a damaged or replaced row is out of the index when it is selected again

@@ -21,6 +21,7 @@ type request struct {
 	work    func(*group) error
 	applied func(*index.Index)
 	answer  chan error
+	behind  bool // it may wait for others
 }
 
 // group is one transaction.
@@ -29,6 +30,19 @@ type group struct {
 	stmt   *statements
 	index  *index.Index
 	staged map[stagedKey]*protocol.Record // stored by this group, not yet in the index
+	bound  map[*sql.Stmt]*sql.Stmt
+
+	changed int // rows, besides those staged
+}
+
+// in is st inside the transaction.
+func (g *group) in(st *sql.Stmt) *sql.Stmt {
+	b := g.bound[st]
+	if b == nil {
+		b = g.tx.Stmt(st)
+		g.bound[st] = b
+	}
+	return b
 }
 
 type stagedKey struct {
@@ -62,13 +76,33 @@ func (s *Store) run() {
 	}
 }
 
+// behindWait is for how long writes wait for company that nobody waits for.
+const behindWait = 50 * time.Millisecond
+
 func (s *Store) gather(first *request) []*request {
-	reqs := []*request{first}
+	reqs, hurry := []*request{first}, !first.behind
+	var over <-chan time.Time
 	for len(reqs) < maxGroup {
 		select {
 		case r := <-s.requests:
-			reqs = append(reqs, r)
+			reqs, hurry = append(reqs, r), hurry || !r.behind
+			continue
 		default:
+		}
+		if hurry {
+			return reqs
+		}
+		if over == nil {
+			t := time.NewTimer(behindWait)
+			defer t.Stop()
+			over = t.C
+		}
+		select {
+		case r := <-s.requests:
+			reqs, hurry = append(reqs, r), !r.behind
+		case <-over:
+			return reqs
+		case <-s.quit:
 			return reqs
 		}
 	}
@@ -97,6 +131,7 @@ func (s *Store) writeGroup(reqs []*request) {
 		}
 		r.answer <- err // buffered: an asker that has gone away blocks nobody
 	}
+	s.file.checkpoints.look()
 }
 
 // write commits, into a new file where the old one is corrupt. The file is replaced by this goroutine only.
@@ -126,17 +161,18 @@ func commit(h *handle, x *index.Index, reqs []*request) (err error) {
 			tx.Rollback() // its failure adds nothing: the connection is discarded
 		}
 	}()
-	g := &group{tx: tx, stmt: &h.stmt, index: x, staged: make(map[stagedKey]*protocol.Record)}
+	g := &group{tx: tx, stmt: &h.stmt, index: x, staged: make(map[stagedKey]*protocol.Record), bound: make(map[*sql.Stmt]*sql.Stmt)}
 	for _, r := range reqs {
 		if err := r.work(g); err != nil {
 			return err
 		}
 	}
+	h.checkpoints.changed += int64(len(g.staged) + g.changed)
 	return tx.Commit()
 }
 
 func (s *Store) do(ctx context.Context, r *request) error {
-	r.answer = make(chan error, 1)
+	r.answer, r.behind = make(chan error, 1), dht.IsBehind(ctx)
 	select {
 	case <-s.quit:
 		return dht.ErrClosed
@@ -214,7 +250,7 @@ func (g *group) put(r *protocol.Record) (dht.Result, error) {
 		return res, nil
 	}
 	if !known {
-		v, marked, err := readMark(context.Background(), g.tx.Stmt(g.stmt.markGet), r.Table, r.Owner)
+		v, marked, err := readMark(context.Background(), g.in(g.stmt.markGet), r.Table, r.Owner)
 		if err != nil {
 			return res, err
 		}
@@ -222,7 +258,7 @@ func (g *group) put(r *protocol.Record) (dht.Result, error) {
 			return dht.Result{Outcome: dht.Superseded, Held: v}, nil
 		}
 	}
-	if _, err := g.tx.Stmt(g.stmt.upsert[r.Table]).Exec(r.Owner[:], r.Raw(), rowSum(r.Table, r.Raw())); err != nil {
+	if _, err := g.in(g.stmt.upsert[r.Table]).Exec(r.Owner[:], r.Raw(), rowSum(r.Table, r.Raw())); err != nil {
 		return res, err
 	}
 	g.staged[k] = r
@@ -240,7 +276,7 @@ func (s *Store) Expire(ctx context.Context, now time.Time) (int, error) {
 		err := s.do(ctx, &request{
 			work: func(g *group) error {
 				due = due[:0]
-				if _, err := g.tx.Stmt(g.stmt.markExpire).Exec(now.UnixMilli()); err != nil {
+				if _, err := g.in(g.stmt.markExpire).Exec(now.UnixMilli()); err != nil {
 					return err
 				}
 				for _, r := range g.index.Due(now, expireBatch) {
@@ -271,13 +307,14 @@ func (s *Store) Expire(ctx context.Context, now time.Time) (int, error) {
 }
 
 func (g *group) expire(r index.Ref) error {
+	g.changed += 2
 	until := markUntil(r.Table, r.Expires)
-	_, err := g.tx.Stmt(g.stmt.markUpsert).Exec(int64(r.Table), r.Owner[:], int64(r.Version.Epoch), int64(r.Version.Sequence),
+	_, err := g.in(g.stmt.markUpsert).Exec(int64(r.Table), r.Owner[:], int64(r.Version.Epoch), int64(r.Version.Sequence),
 		until, markSum(r.Table, r.Owner[:], r.Version, until))
 	if err != nil {
 		return err
 	}
-	_, err = g.tx.Stmt(g.stmt.remove[r.Table]).Exec(r.Owner[:])
+	_, err = g.in(g.stmt.remove[r.Table]).Exec(r.Owner[:])
 	return err
 }
 
@@ -288,7 +325,7 @@ func (s *Store) NextSequence(ctx context.Context, t protocol.Table, owner protoc
 	}
 	var n int64
 	err := s.do(ctx, &request{work: func(g *group) error {
-		return g.tx.Stmt(g.stmt.sequenceNext).QueryRow(int64(t), owner[:], int64(floor)).Scan(&n)
+		return g.in(g.stmt.sequenceNext).QueryRow(int64(t), owner[:], int64(floor)).Scan(&n)
 	}})
 	if err != nil {
 		return 0, err // n is the writer's: it may still be at it when the caller no longer waits
@@ -302,7 +339,7 @@ func (s *Store) SetSetting(ctx context.Context, name string, value []byte) error
 		value = []byte{}
 	}
 	return s.do(ctx, &request{work: func(g *group) error {
-		_, err := g.tx.Stmt(g.stmt.settingSet).Exec(name, value)
+		_, err := g.in(g.stmt.settingSet).Exec(name, value)
 		return err
 	}})
 }

@@ -25,7 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 	for name, f := range map[string]func(*testing.T, *World, Opened){
 		"versions": versions, "never back": neverBack, "lookup keys": lookupKeys, "domain": byDomain, "revocations": revocations,
 		"positions": byPosition, "digest": digests, "counts": counts, "expire": expire, "sequence": sequences,
-		"settings": settings, "discard": discard, "concurrent": concurrent, "close": closed, "model": model,
+		"settings": settings, "discard": discard, "concurrent": concurrent, "close": closed, "model": model, "load": load,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, NewWorld(t), open(t)) })
 	}

@@ -1,0 +1,1 @@
+SELECT owner, raw FROM {table} WHERE owner IN ({owners})
