@@ -46,16 +46,19 @@ func mayBeWithdrawn(t protocol.Table) bool {
 	return false
 }
 
-// checkSigner proves that whoever signed r may write it. from is the sender's certificate, which may be the owner's.
-func (s *Server) checkSigner(now time.Time, r *protocol.Record, from *protocol.CertifiedNode) refusal {
+// checkSigner proves that whoever signed r may write it. from is the sender's certificate, which may be the owner's; coming are
+// certificates that have been checked and will be stored with r or not at all.
+func (s *Server) checkSigner(now time.Time, r *protocol.Record, from *protocol.CertifiedNode, coming map[protocol.ID][]byte) refusal {
 	bad := refusal{protocol.StatusOwner, putRefusedSigner}
 	var err error
 	switch r.Table {
 	case protocol.TableNodeInfo:
 		if from == nil || from.ID != r.Owner {
-			raw, gerr := s.cfg.Store.Get(protocol.TableNode, r.Owner, now)
-			if gerr != nil {
-				return bad
+			raw := coming[r.Owner]
+			if raw == nil {
+				if raw, err = s.cfg.Store.Get(protocol.TableNode, r.Owner, now); err != nil {
+					return bad
+				}
 			}
 			if from, err = s.certs.check(s.cfg.Trust, raw, r.Owner, now); err != nil {
 				return bad

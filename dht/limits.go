@@ -52,12 +52,15 @@ func (l Limits) quota(c Counts) int {
 //
 // The NodeInfo of an agent in two networks with eight addresses has 533 bytes and its certificate 244, 388 on average, while a
 // record may have 896: the bytes are the limit of who fills his records up, not of anybody else.
-func (s *Server) checkQuota(r *protocol.Record) refusal {
+//
+// more is what is on its way into the store.
+func (s *Server) checkQuota(r *protocol.Record, more Counts) refusal {
 	if r.Table != protocol.TableNodeInfo {
 		return accepted
 	}
 	c, size := s.cfg.Store.Counts(r.Owner.Domain()), len(r.Raw())
 	records := s.cfg.Limits.quota(c)
+	c.Records, c.Bytes = c.Records+more.Records, c.Bytes+more.Bytes
 	most := records * s.cfg.Limits.RecordBytes
 	if c.Records < records && c.Bytes+size <= most {
 		return accepted

@@ -8,46 +8,123 @@ import (
 	"culvert/protocol"
 )
 
-// put takes a record in. What costs nothing is asked first and public-key work last: rate, shape, domain, range, key, table,
-// expiry, revocation, version, signer, quota. It answers after the commit.
+// incoming is one Put on its way through Puts.
+type incoming struct {
+	v     *protocol.Verified
+	put   protocol.Put
+	r     *protocol.Record
+	batch []*protocol.Record // r, and what comes along with it; none where it is decided
+	taken Counts             // of r's domain, until the commit
+	out   []protocol.Out
+}
+
 func (s *Server) put(now time.Time, v *protocol.Verified) []protocol.Out {
+	return s.Puts(now, []*protocol.Verified{v}, nil)[0]
+}
+
+// Puts takes the records of many Puts in, each for itself but with one commit, after which they are answered. It calls wait,
+// where there is one, once what remains is to wait for that.
+func (s *Server) Puts(now time.Time, vs []*protocol.Verified, wait func()) [][]protocol.Out {
+	l := make([]incoming, len(vs))
+	records := make([]*protocol.Record, 0, 2*len(vs))
+	coming := make(map[protocol.ID][]byte)
+	for i, v := range vs {
+		if l[i].v = v; !s.admits(v) {
+			continue
+		}
+		s.check(now, &l[i], coming)
+		for _, r := range l[i].batch {
+			records = append(records, r)
+			if r.Table == protocol.TableNode && !r.Tombstone {
+				coming[r.Owner] = r.Raw()
+			}
+		}
+	}
+	if wait != nil {
+		wait()
+	}
+	var res []Result
+	var err error
+	if len(records) > 0 {
+		ctx, cancel := s.commitContext()
+		defer cancel()
+		res, err = s.cfg.Store.Put(ctx, records)
+	}
+	outs := make([][]protocol.Out, len(vs))
+	for i := range l {
+		p := &l[i]
+		s.reserved.release(p)
+		switch n := len(p.batch); {
+		case n == 0:
+		case err != nil:
+			s.count.add(dropStore)
+			p.out = protocol.Reply(protocol.Stored{Status: protocol.StatusInternal})
+		default:
+			p.out = s.stored(now, p, res[:n])
+			res = res[n:]
+		}
+		outs[i] = p.out
+	}
+	return outs
+}
+
+// check leaves in p what is to be stored, or an answer. What costs nothing is asked first and public-key work last: rate, shape,
+// domain, range, key, table, expiry, revocation, version, signer, quota.
+func (s *Server) check(now time.Time, p *incoming, coming map[protocol.ID][]byte) {
+	v := p.v
 	m, err := protocol.ParsePut(v.Payload)
 	if err != nil {
-		return s.drop(dropMalformed)
+		p.out = s.drop(dropMalformed)
+		return
 	}
 	replicates := s.replicates(v.Sender)
 	if !replicates && !s.rates.allow(now, v.Sender) {
-		return s.refuse(refusal{protocol.StatusLimit, putRefusedRate})
+		p.out = s.refuse(refusal{protocol.StatusLimit, putRefusedRate})
+		return
 	}
 	r, err := protocol.ParseRecord(bytes.Clone(m.Record)) // the payload is only ours until we return
 	if err != nil {
-		return s.drop(dropMalformed)
+		p.out = s.drop(dropMalformed)
+		return
 	}
 	switch {
 	case !replicates && (v.Sender.Domain() != r.Owner.Domain() || v.Sender.Domain() != m.Key.Domain()):
-		return s.drop(dropForeignDomain)
+		p.out = s.drop(dropForeignDomain)
+		return
 	case m.Forwarded && !replicates:
-		return s.drop(dropNotMember)
+		p.out = s.drop(dropNotMember)
+		return
 	case !s.belongs(r, m):
-		return s.outside(v, dropOutside)
+		p.out = s.outside(v, dropOutside)
+		return
 	case !r.HasKey(m.Key) && !s.leaves(r, m.Key, now):
-		return s.refuse(refusal{protocol.StatusOwner, putRefusedKey})
+		p.out = s.refuse(refusal{protocol.StatusOwner, putRefusedKey})
+		return
 	}
 	if ref := s.checkCheap(now, r); !ref.ok() {
-		return s.refuse(ref)
+		p.out = s.refuse(ref)
+		return
 	}
 	if st, decided := s.held(r); decided {
-		return protocol.Reply(s.byMap(st, r, m.Key))
+		p.out = protocol.Reply(s.byMap(st, r, m.Key))
+		return
 	}
-	if ref := s.checkSigner(now, r, v.Node); !ref.ok() {
-		return s.refuse(ref)
+	if ref := s.checkSigner(now, r, v.Node, coming); !ref.ok() {
+		p.out = s.refuse(ref)
+		return
 	}
-	if ref := s.checkQuota(r); !ref.ok() {
-		if s.collect(now); !s.checkQuota(r).ok() { // what has expired goes first
-			return s.refuse(ref)
-		}
+	p.put, p.r, p.batch = m, r, []*protocol.Record{r}
+	if cert := s.freshCertificate(now, v, r); cert != nil {
+		p.batch = append(p.batch, cert)
 	}
-	return s.storeAndPassOn(now, v, m, r)
+	ref := s.reserved.take(s, p)
+	if !ref.ok() {
+		s.collect(now) // what has expired goes first
+		ref = s.reserved.take(s, p)
+	}
+	if !ref.ok() {
+		p.out, p.batch = s.refuse(ref), nil
+	}
 }
 
 // belongs reports whether r may be kept at its key. A certificate that a fellow passes on may lie outside: a NodeInfo that is
@@ -71,18 +148,9 @@ func (s *Server) leaves(r *protocol.Record, k protocol.ID, now time.Time) bool {
 	return err == nil && old.HasKey(k)
 }
 
-func (s *Server) storeAndPassOn(now time.Time, v *protocol.Verified, m protocol.Put, r *protocol.Record) []protocol.Out {
-	batch := []*protocol.Record{r}
-	if cert := s.freshCertificate(now, v, r); cert != nil {
-		batch = append(batch, cert)
-	}
-	ctx, cancel := s.commitContext()
-	defer cancel()
-	res, err := s.cfg.Store.Put(ctx, batch)
-	if err != nil {
-		s.count.add(dropStore)
-		return protocol.Reply(protocol.Stored{Status: protocol.StatusInternal})
-	}
+// stored lets take effect what has been stored, passes it on and answers.
+func (s *Server) stored(now time.Time, p *incoming, res []Result) []protocol.Out {
+	v, m, r, batch := p.v, p.put, p.r, p.batch
 	st := s.settle(now, r, res[0])
 	if res[0].Outcome == Stored && ofMap(r.Table) {
 		s.mapStored(now)

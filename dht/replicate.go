@@ -98,10 +98,10 @@ func (s *Server) applyRank(ctx context.Context, now time.Time, rs []*protocol.Re
 			if _, decided := s.held(r); decided {
 				continue
 			}
-			ref = s.checkSigner(now, r, nil)
+			ref = s.checkSigner(now, r, nil, nil)
 		}
 		if ref.ok() {
-			ref = s.checkQuota(r)
+			ref = s.checkQuota(r, Counts{})
 		}
 		if !ref.ok() {
 			s.count.add(ref.reason)

@@ -45,14 +45,16 @@ type Config struct {
 
 // Server answers for a super-node or the operator. It is a protocol.Role; safe for concurrent use.
 type Server struct {
-	cfg    Config
-	count  counters
-	rates  *rates
-	certs  *certificates
-	ready  atomic.Bool
-	pmap   atomic.Pointer[partition.Map]
-	duty   atomic.Pointer[duty] // never nil
-	banned *Revoked
+	cfg   Config
+	count counters
+	rates *rates
+	// reserved is what Puts under way are about to take of quotas.
+	reserved reservations
+	certs    *certificates
+	ready    atomic.Bool
+	pmap     atomic.Pointer[partition.Map]
+	duty     atomic.Pointer[duty] // never nil
+	banned   *Revoked
 
 	holdsBack atomic.Bool
 	progress  atomic.Pointer[Progress]
@@ -134,7 +136,7 @@ func (s *Server) Handlers() map[protocol.Command]protocol.Handler {
 		protocol.CmdGetRevocations:    s.admitted(s.getRevocations),
 		protocol.CmdGetSuperNodes:     s.admitted(s.getSuperNodes),
 		protocol.CmdGetOperatorNodes:  s.admitted(s.getOperatorNodes),
-		protocol.CmdPut:               s.admitted(s.put),
+		protocol.CmdPut:               s.put,
 		protocol.CmdDigest:            s.admitted(s.digest),
 		protocol.CmdRepair:            s.admitted(s.repair),
 		protocol.CmdTransferPartition: s.admitted(s.transfer),
@@ -144,16 +146,26 @@ func (s *Server) Handlers() map[protocol.Command]protocol.Handler {
 // admitted keeps answers, strangers and the revoked from a handler.
 func (s *Server) admitted(h protocol.Handler) protocol.Handler {
 	return func(now time.Time, v *protocol.Verified) []protocol.Out {
-		switch {
-		case v.Reply:
-			return s.drop(dropReply)
-		case v.Node == nil || v.Node.ID != v.Sender:
-			return s.drop(dropUncertified)
-		case s.Revoked(v.Sender) && !v.Command.AnsweredToRevoked():
-			return s.drop(dropRevoked)
+		if !s.admits(v) {
+			return nil
 		}
 		return h(now, v)
 	}
+}
+
+// admits counts what it does not admit.
+func (s *Server) admits(v *protocol.Verified) bool {
+	switch {
+	case v.Reply:
+		s.drop(dropReply)
+	case v.Node == nil || v.Node.ID != v.Sender:
+		s.drop(dropUncertified)
+	case s.Revoked(v.Sender) && !v.Command.AnsweredToRevoked():
+		s.drop(dropRevoked)
+	default:
+		return true
+	}
+	return false
 }
 
 func (s *Server) drop(r reason) []protocol.Out {
