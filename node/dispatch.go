@@ -16,6 +16,8 @@ type route struct {
 	handler protocol.Handler
 	// inline says whether this message can be answered in the socket loop: from memory, without waiting.
 	inline func(v *protocol.Verified) bool
+	// lane takes those that cannot, many together; nil: the pool takes them one by one.
+	lane *lane
 }
 
 func always(*protocol.Verified) bool { return true }
@@ -47,8 +49,8 @@ func (n *Node) find(v *protocol.Verified) (route, bool) {
 // busyMillis is what a refusal names: a full queue is worked off by then.
 const busyMillis = 200
 
-// dispatch runs a request's handler: in the loop if it answers from memory, else in the pool, and refuses cheaply when that
-// is full.
+// dispatch runs a request's handler: in the loop if it answers from memory, else beside it, and refuses cheaply when there
+// is no room.
 func (n *Node) dispatch(now time.Time, v *protocol.Verified, out *endpoint.Outbox) {
 	r, ok := n.find(v)
 	if !ok {
@@ -65,11 +67,18 @@ func (n *Node) dispatch(now time.Time, v *protocol.Verified, out *endpoint.Outbo
 			return
 		}
 	}
-	c := v.Clone()
-	if !n.pool.try(v.Sender.Domain(), func() { n.sendAll(n.now(), c, r.handler(n.now(), c)) }) {
+	if !n.queue(r, v.Clone()) {
 		n.drops.add("busy")
 		n.emit(now, v, protocol.Reply(protocol.Busy{RetryAfter: busyMillis}), out)
 	}
+}
+
+// queue has a worker handle v, if there is room.
+func (n *Node) queue(r route, v *protocol.Verified) bool {
+	if r.lane != nil {
+		return r.lane.Try(v.Sender.Domain(), v)
+	}
+	return n.pool.Try(v.Sender.Domain(), func() { n.sendAll(n.now(), v, r.handler(n.now(), v)) })
 }
 
 // emit turns what a handler wants sent into packets.
@@ -108,7 +117,7 @@ func (n *Node) deliver(now time.Time, from protocol.ID, o *protocol.Out) error {
 		return fmt.Errorf("%s is not served here", o.Command)
 	}
 	// Never on this goroutine, whose handler may be half done.
-	if !n.pool.try(from.Domain(), func() {
+	if !n.pool.Try(from.Domain(), func() {
 		outs := slices.DeleteFunc(r.handler(now, v), func(a protocol.Out) bool { return a.Reply })
 		n.sendAll(now, v, outs)
 	}) {

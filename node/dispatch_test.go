@@ -164,7 +164,7 @@ func TestShedding(t *testing.T) {
 	d := newDesk(t)
 	release := make(chan struct{})
 	defer close(release)
-	for d.n.pool.try(7, func() { <-release }) {
+	for d.n.pool.Try(7, func() { <-release }) {
 	}
 	d.n.press(true)
 	mixed := append(append(d.ask(protocol.CmdProbeReach, 2), d.ask(protocol.CmdPing, 3)...), d.ask(protocol.CmdGetNode, 1)...)

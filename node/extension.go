@@ -65,7 +65,7 @@ func (n *Node) plugIn(x *Extension) error {
 		}
 	}
 	for c, h := range x.Handlers {
-		sv.routes[c] = route{h, never}
+		sv.routes[c] = route{handler: h, inline: never}
 	}
 	return nil
 }

@@ -35,10 +35,10 @@ func TestForwardingForOneself(t *testing.T) {
 		t.Errorf("%+v, %v", f, err)
 	}
 	came := make(chan *protocol.Verified, 1)
-	n.common[protocol.CmdForwardedTunnelOpened] = route{func(_ time.Time, v *protocol.Verified) []protocol.Out {
+	n.common[protocol.CmdForwardedTunnelOpened] = route{handler: func(_ time.Time, v *protocol.Verified) []protocol.Out {
 		came <- v
 		return nil
-	}, always}
+	}, inline: always}
 	n.sendAll(storetest.Start, verified(t, target, m.id(), protocol.Ping{}), []protocol.Out{{To: m.id(), Command: protocol.CmdForwardedTunnelOpened, Payload: []byte("opened")}})
 	select {
 	case v := <-came:

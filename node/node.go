@@ -17,6 +17,7 @@ import (
 	"culvert/dht/sqlite"
 	"culvert/discovery"
 	"culvert/discovery/nat"
+	"culvert/node/batch"
 	"culvert/node/config"
 	"culvert/node/localapi"
 	"culvert/node/socks"
@@ -64,7 +65,7 @@ type Node struct {
 	web     *carrier.Web // streams at ports 443 and 80; nil where this node is not there
 	choice  choice       // of the carrier; see carriers.go
 	ep      *endpoint.Endpoint
-	pool    *pool
+	pool    *batch.Pool[func()]
 	tunnels *tunnel.Manager
 	relay   *relay.Relay
 	forward *forwarder
@@ -258,11 +259,11 @@ func (n *Node) meshNow() time.Time { return n.now().Add(n.ep.Offset()) }
 
 // handle fills the table of what every node does.
 func (n *Node) handle() {
-	n.common[protocol.CmdPing] = route{n.ping, always}
-	n.common[protocol.CmdForwardedTunnelRequest] = route{n.forwardedRequest, never}
-	n.common[protocol.CmdForwardedTunnelOpened] = route{n.forwardedOpened, always}
-	n.common[protocol.CmdTunnelRequest] = route{n.tunnelRequest, never}
-	n.common[protocol.CmdProbeReach] = route{n.probeReach, never}
+	n.common[protocol.CmdPing] = route{handler: n.ping, inline: always}
+	n.common[protocol.CmdForwardedTunnelRequest] = route{handler: n.forwardedRequest, inline: never}
+	n.common[protocol.CmdForwardedTunnelOpened] = route{handler: n.forwardedOpened, inline: always}
+	n.common[protocol.CmdTunnelRequest] = route{handler: n.tunnelRequest, inline: never}
+	n.common[protocol.CmdProbeReach] = route{handler: n.probeReach, inline: never}
 }
 
 func (n *Node) ping(now time.Time, v *protocol.Verified) []protocol.Out {

@@ -22,6 +22,8 @@ type serving struct {
 	replica atomic.Pointer[dht.Replica] // set once it has started
 	routes  routes
 
+	reads, puts *lane
+
 	snapshotTLS *tls.Config
 	snapshots   chan struct{} // as many as are being served
 
@@ -54,6 +56,7 @@ func (n *Node) serve(s *mesh, id protocol.ID, keys *key.Pair, cert func() *proto
 		return fmt.Errorf("serve records: %w", err)
 	}
 	sv.routes.add(sv.server, sv.server.Cached)
+	sv.openLanes(n)
 	// Forwarding is common to all; it checks for itself who serves.
 	n.serving.Store(sv)
 	if m := sv.server.Map(); m != nil {

@@ -28,7 +28,7 @@ func (n *Node) trimLoop(ctx context.Context) {
 		}
 		now := allocated()
 		if n.tunnels.Quiet() && n.relay.Stats()["connections now"] == 0 && float64(now-before) < trimBelow*wait.Seconds() {
-			n.pool.shrink()
+			n.shrink()
 			debug.FreeOSMemory()
 		}
 		before, wait = allocated(), min(2*wait, trimLast)
