@@ -50,7 +50,12 @@ func runMessages(ctx context.Context, o *options, p *peers.Peers, r *report.Repo
 		return err
 	}
 	rows, columns := echo.Grid()
-	return r.PrintGrid(w, "bare echoes of 200 bytes, medians a second", g.Title, rows, columns)
+	if err := r.PrintGrid(w, "bare echoes of 200 bytes, medians a second", g.Title, rows, columns); err != nil {
+		return err
+	}
+	g = b.RecordsGroup()
+	r.Claims = append(r.Claims, b.RecordsClaims(g.Title)...)
+	return table(ctx, o, r, w, g)
 }
 
 // plainTCP is the way of the load to the device itself.

@@ -15,6 +15,7 @@ import (
 func growths(o *options) []measure.Growth {
 	return []measure.Growth{
 		messages.PeersGrowth(o.size.Peers),
+		messages.RecordsGrowth(10 * o.size.Records),
 	}
 }
 

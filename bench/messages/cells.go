@@ -23,15 +23,15 @@ const (
 // Size says how large the world is that is measured.
 type Size struct {
 	Peers   int // in the cells with many
-	Records int // of each table
+	Records int // of each table; 0 for no table
 }
 
 // Full is the size of a real run.
-var Full = Size{Peers: 1000, Records: 10_000}
+var Full = Size{Peers: 1000, Records: 100_000}
 
 // Parts are the processes that cells talk to.
 func Parts() map[string]proc.Part {
-	return map[string]proc.Part{"messages-bare": Bare, "messages-node": Node}
+	return map[string]proc.Part{"messages-bare": Bare, "messages-node": Node, "messages-records": Records, "messages-growing": Growing}
 }
 
 // Bench is the servers and the load's side of all cells.
@@ -44,6 +44,9 @@ type Bench struct {
 	many     protocol.Peer // without
 	bare     bareAt
 	askers   map[string]asker
+	puts     *puts
+	putter   *nodeAsker
+	putTimes *timed
 	conns    map[string]*carrier.UDP // one for each asker: an answer that comes late is no other's
 }
 
@@ -64,7 +67,7 @@ func (b *Bench) start(ctx context.Context) (err error) {
 		return err
 	}
 	var at nodeAt
-	if err := b.child(ctx, "messages-node", nodeArg{Records: b.size.Records, Dir: b.dir}, &at); err != nil {
+	if err := b.child(ctx, "messages-node", nil, &at); err != nil {
 		return err
 	}
 	if b.w, err = world.New(time.Now()); err != nil {
@@ -83,12 +86,21 @@ func (b *Bench) start(ctx context.Context) (err error) {
 	if err := b.nodes(); err != nil {
 		return err
 	}
+	if b.size.Records > 0 {
+		if err := b.records(ctx); err != nil {
+			return err
+		}
+	}
 	for name, a := range b.askers {
 		if b.conns[name], err = listen(segmented(name)); err != nil {
 			delete(b.conns, name)
 			return err
 		}
-		if err := warm(ctx, b.conns[name], a, max(Window, b.size.Peers)); err != nil {
+		n := max(Window, b.size.Peers)
+		if name == putInfo {
+			n = b.size.Peers // one each
+		}
+		if err := warm(ctx, b.conns[name], a, n); err != nil {
 			return fmt.Errorf("%s: %w", b.label(name), err)
 		}
 	}
@@ -144,40 +156,24 @@ func (b *Bench) nodes() error {
 	if err != nil {
 		return err
 	}
-	var nodes getNode
-	var places getTunnelNodes
-	for i := range b.size.Records {
-		p, err := world.Pair("record", i)
-		if err != nil {
-			return err
-		}
-		nodes.ids = append(nodes.ids, protocol.NodeID(world.Domain, p.Signing.Public()))
-		if i%perLocation == 0 && i+perLocation <= b.size.Records {
-			places.keys = append(places.keys, world.Location(i/perLocation))
-		}
-	}
 	b.askers[pingOne] = newNodeAsker(with, ids[:1], b.peer, ping{})
 	b.askers[pingDeep] = b.askers[pingOne]
 	b.askers[pingMany] = newNodeAsker(with, ids, b.many, ping{})
 	b.askers[pingSigned] = newNodeAsker(without, ids[:1], b.many, ping{})
-	b.askers[lookupNode] = newNodeAsker(with, ids, b.many, nodes)
-	b.askers[lookupTunnels] = newNodeAsker(with, ids, b.many, places)
 	return nil
 }
 
 // Names of the cells; a %d is filled in with the size.
 const (
-	plainEcho     = "plain UDP echo"
-	sealedOne     = "bare AES-256-GCM echo, 1 peer"
-	sealedDeep    = "bare AES-256-GCM echo, 1 peer, 1,024 under way"
-	sealedMany    = "bare AES-256-GCM echo, %d peers"
-	publicEcho    = "bare Ed25519+X25519 echo"
-	pingOne       = "culvert Ping in a session, 1 peer"
-	pingDeep      = "culvert Ping in a session, 1 peer, 1,024 under way"
-	pingMany      = "culvert Ping in sessions, %d peers"
-	pingSigned    = "culvert Ping, signed (sessions off)"
-	lookupNode    = "culvert GetNode, %d records"
-	lookupTunnels = "culvert GetTunnelNodes, %d records"
+	plainEcho  = "plain UDP echo"
+	sealedOne  = "bare AES-256-GCM echo, 1 peer"
+	sealedDeep = "bare AES-256-GCM echo, 1 peer, 1,024 under way"
+	sealedMany = "bare AES-256-GCM echo, %d peers"
+	publicEcho = "bare Ed25519+X25519 echo"
+	pingOne    = "culvert Ping in a session, 1 peer"
+	pingDeep   = "culvert Ping in a session, 1 peer, 1,024 under way"
+	pingMany   = "culvert Ping in sessions, %d peers"
+	pingSigned = "culvert Ping, signed (sessions off)"
 )
 
 // segmented says which cells may have the kernel segment: those with one peer at one address, which is where it helps a node.
@@ -201,7 +197,7 @@ func (b *Bench) label(name string) string {
 	switch name {
 	case sealedMany, pingMany:
 		return fmt.Sprintf(name, b.size.Peers)
-	case lookupNode, lookupTunnels:
+	case lookupNode, lookupTunnels, selectEchoed:
 		return fmt.Sprintf(name, b.size.Records)
 	}
 	return name
@@ -211,7 +207,7 @@ func (b *Bench) label(name string) string {
 func (b *Bench) Group() measure.Group {
 	g := measure.Group{
 		Title: "round trips",
-		Notes: "one server process, one load process, one socket and one loop each; 64 requests under way, or 1,024; lookups warm from SQLite, in\n" +
+		Notes: "one server process, one load process, one socket and one loop each; 64 requests under way, or 1,024;\n" +
 			"sessions of as many peers; sealed and plain echo 200 bytes, Ed25519+X25519 echo and signed Ping 276 bytes. With 1 peer the kernel\n" +
 			"segments (UDP GSO and GRO) on both sides, for the bare echo too, and culvert packs messages into shared datagrams. In all other\n" +
 			"cells segmenting is off on both sides, as if each peer had an address of its own; there each message is a datagram",
@@ -219,17 +215,18 @@ func (b *Bench) Group() measure.Group {
 	for _, c := range [][2]string{
 		{plainEcho, ""}, {sealedMany, plainEcho}, {pingMany, sealedMany}, {sealedOne, plainEcho}, {pingOne, sealedOne},
 		{sealedDeep, plainEcho}, {pingDeep, sealedDeep},
-		{publicEcho, plainEcho}, {pingSigned, publicEcho}, {lookupNode, sealedMany}, {lookupTunnels, sealedMany},
+		{publicEcho, plainEcho}, {pingSigned, publicEcho},
 	} {
-		a, conn := b.askers[c[0]], b.conns[c[0]]
-		g.Cells = append(g.Cells, measure.Cell{
-			Name: b.label(c[0]), Unit: "/s", Reference: b.label(c[1]),
-			Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
-				return drive(ctx, conn, a, window(c[0]), d)
-			},
-		})
+		g.Cells = append(g.Cells, measure.Cell{Name: b.label(c[0]), Unit: "/s", Reference: b.label(c[1]), Run: b.driven(c[0], window(c[0]))})
 	}
 	return g
+}
+
+// driven runs one cell's load.
+func (b *Bench) driven(name string, window int) func(context.Context, time.Duration) (measure.Sample, error) {
+	return func(ctx context.Context, d time.Duration) (measure.Sample, error) {
+		return drive(ctx, b.conns[name], b.askers[name], window, d)
+	}
 }
 
 // Close ends the servers.

@@ -11,7 +11,5 @@ func (b *Bench) Claims(table string) []report.Claim {
 		beside("sealed Ping, many peers", pingMany, sealedMany, 0.9),
 		{Text: "sealed Ping, one peer, packed", In: table, Row: b.label(pingDeep), Want: 1_000_000},
 		beside("signed Ping", pingSigned, publicEcho, 0.9),
-		beside("GetNode, warm", lookupNode, sealedMany, 0.8),
-		beside("GetTunnelNodes, warm", lookupTunnels, sealedMany, 0.8),
 	}
 }

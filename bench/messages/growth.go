@@ -7,16 +7,13 @@ import (
 	"culvert/bench/measure"
 )
 
-// leastRecords is what a world without lookups holds.
-const leastRecords = perLocation
-
 // PeersGrowth is how round trips a second change with the number of peers, up to most; all their sessions are open.
 func PeersGrowth(most int) measure.Growth {
 	return measure.Growth{
 		Title: "round trips from many peers", X: "peers", Sizes: measure.Decades(1, most), Together: true,
 		Notes: "each with a session of its own, asking in turn; 64 requests under way",
 		At: func(ctx context.Context, size int) ([]measure.GrowthCell, func() error, error) {
-			b, err := Start(ctx, Size{Peers: size, Records: leastRecords})
+			b, err := Start(ctx, Size{Peers: size})
 			if err != nil {
 				return nil, nil, err
 			}

@@ -145,6 +145,12 @@ func (ping) check(v *protocol.Verified, _ int) error {
 	return nil
 }
 
+// Where a record names its owner and its first lookup key: the load compares these bytes and leaves the rest to readers.
+const (
+	recordOwner   = 4
+	recordLookups = 108
+)
+
 // getNode asks for certificates in turn.
 type getNode struct{ ids []protocol.ID }
 
@@ -162,8 +168,8 @@ func (q getNode) check(v *protocol.Verified, n int) error {
 	if err != nil || v.Command != protocol.CmdNode {
 		return wrong(v, err)
 	}
-	if r, err := protocol.ParseRecord(m.Record); err != nil || r.Owner != q.id(n) {
-		return wrong(v, err)
+	if id := q.id(n); len(m.Record) < recordLookups || string(m.Record[recordOwner:recordOwner+len(id)]) != string(id[:]) {
+		return wrong(v, nil)
 	}
 	return nil
 }
@@ -182,10 +188,10 @@ func (q getTunnelNodes) check(v *protocol.Verified, n int) error {
 	if err != nil || v.Command != protocol.CmdTunnelNodes || len(m.Records) != perLocation {
 		return wrong(v, err)
 	}
+	k := q.key(n)
 	for _, raw := range m.Records {
-		r, err := protocol.ParseRecord(raw)
-		if err != nil || !r.HasKey(protocol.NewID(world.Domain, q.key(n))) {
-			return wrong(v, err)
+		if len(raw) < recordLookups+len(k) || string(raw[recordLookups:recordLookups+len(k)]) != string(k[:]) {
+			return wrong(v, nil)
 		}
 	}
 	return nil

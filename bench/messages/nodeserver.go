@@ -5,50 +5,27 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
-	"path/filepath"
 	"time"
 
 	"culvert/bench/world"
 	"culvert/dht"
-	"culvert/dht/sqlite"
+	"culvert/dht/memstore"
 	"culvert/protocol"
 	"culvert/protocol/carrier"
 	"culvert/protocol/endpoint"
 )
 
-// perLocation is how many tunnel-nodes are found at one location.
-const perLocation = 2
-
-// nodeArg says what the culvert part holds and where.
-type nodeArg struct {
-	Records int // of each of Node and NodeInfo
-	Dir     string
-}
-
 // nodeAt is where the culvert part is served: with segments, and without.
 type nodeAt struct{ One, Many netip.AddrPort }
 
-// Node is the part that is a culvert node: it answers Ping, and lookups as a super-node does.
-func Node(ctx context.Context, arg json.RawMessage, ready func(any) error) (err error) {
-	var a nodeArg
-	if err := json.Unmarshal(arg, &a); err != nil {
-		return err
-	}
+// Node is the part that is a culvert node without records: it answers Ping.
+func Node(ctx context.Context, _ json.RawMessage, ready func(any) error) (err error) {
 	w, err := world.New(time.Now())
 	if err != nil {
 		return err
 	}
-	store, err := sqlite.Open(ctx, filepath.Join(a.Dir, "node.db"), sqlite.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := fill(ctx, w, store, a.Records); err != nil {
-		return err
-	}
-	n, err := newServer(w, store)
+	n, err := newServer(w, memstore.New())
 	if err != nil {
 		return err
 	}
@@ -68,36 +45,6 @@ func Node(ctx context.Context, arg json.RawMessage, ready func(any) error) (err 
 	return nil
 }
 
-// fill stores n Node records and as many NodeInfos.
-func fill(ctx context.Context, w *world.World, store dht.Store, n int) error {
-	r := rand.NewChaCha8([32]byte{1})
-	var l []*protocol.Record
-	for i := range n {
-		m, err := w.Member("record", i)
-		if err != nil {
-			return err
-		}
-		info, err := w.Info(m, i/perLocation, r)
-		if err != nil {
-			return err
-		}
-		for _, raw := range [][]byte{m.Cert.Record, info} {
-			rec, err := protocol.ParseRecord(raw)
-			if err != nil {
-				return err
-			}
-			l = append(l, rec)
-		}
-		if len(l) >= 1000 || i == n-1 {
-			if _, err := store.Put(ctx, l); err != nil {
-				return fmt.Errorf("fill the store: %w", err)
-			}
-			l = nil
-		}
-	}
-	return nil
-}
-
 // server is a node's loop around the packages of culvert.
 type server struct {
 	e        *endpoint.Endpoint
@@ -114,7 +61,9 @@ func newServer(w *world.World, store dht.Store) (*server, error) {
 	if s.e, err = w.Endpoint(true, 1, []*world.Member{m}); err != nil {
 		return nil, err
 	}
-	s.dht, err = dht.NewServer(dht.Config{Self: m.Cert.ID, Store: store, Trust: w.Trust, RootKey: w.Root, Operator: true}, w.Now)
+	s.dht, err = dht.NewServer(dht.Config{
+		Self: m.Cert.ID, Store: store, Trust: w.Trust, RootKey: w.Root, Operator: true, Limits: unlimited,
+	}, w.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +89,8 @@ func (s *server) loop(conn *carrier.UDP) error {
 		out sender
 	)
 	ev.Verified.Scratch = new(protocol.Scratch)
+	l := newLanes(s, conn)
+	defer l.close()
 	for {
 		n, err := conn.ReadBatch(ms)
 		if err != nil {
@@ -152,7 +103,7 @@ func (s *server) loop(conn *carrier.UDP) error {
 				if ev.Kind != endpoint.EventRequest {
 					continue
 				}
-				if err := s.handle(now, &ev.Verified, &out.Outbox); err != nil {
+				if err := s.handle(now, &ev.Verified, &out.Outbox, l); err != nil {
 					return err
 				}
 			}
@@ -163,13 +114,13 @@ func (s *server) loop(conn *carrier.UDP) error {
 	}
 }
 
-func (s *server) handle(now time.Time, v *protocol.Verified, out *endpoint.Outbox) error {
+func (s *server) handle(now time.Time, v *protocol.Verified, out *endpoint.Outbox, l *lanes) error {
 	h := s.handlers[v.Command]
 	if h == nil {
 		return fmt.Errorf("no handler for %s", v.Command)
 	}
 	if v.Command != protocol.CmdPing && !s.dht.Cached(v) {
-		return fmt.Errorf("%s is not answered from memory: the store is not warm", v.Command)
+		return l.take(v)
 	}
 	for _, o := range h(now, v) {
 		if err := s.e.Reply(now, v, o.Command, o.Payload, out); err != nil {

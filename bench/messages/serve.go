@@ -51,6 +51,7 @@ func endOf(err error) error {
 type serving struct {
 	wg    sync.WaitGroup
 	conns []*carrier.UDP
+	after []func() error // once the loops have ended
 	mu    sync.Mutex
 	err   error
 }
@@ -80,11 +81,17 @@ func (s *serving) add(segments bool, loop func(*carrier.UDP) error) (netip.AddrP
 	return c.LocalAddr(), nil
 }
 
+// onClose has f called when everything else has ended, last asked first called.
+func (s *serving) onClose(f func() error) { s.after = append([]func() error{f}, s.after...) }
+
 func (s *serving) close() error {
 	for _, c := range s.conns {
 		_ = c.Close()
 	}
 	s.wg.Wait()
+	for _, f := range s.after {
+		s.err = errors.Join(s.err, f())
+	}
 	return s.err
 }
 

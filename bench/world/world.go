@@ -3,6 +3,7 @@
 package world
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -71,20 +72,26 @@ func sign(s *key.Signing, r protocol.Record, v any) ([]byte, error) {
 
 // Member makes and certifies number n of a kind of node.
 func (w *World) Member(kind string, n int) (*Member, error) {
-	p, err := Pair(kind, n)
+	p, raw, err := w.Certify(kind, n)
 	if err != nil {
 		return nil, err
+	}
+	c, err := w.Trust.CheckNode(raw, w.Now)
+	return &Member{Keys: p, Cert: c}, err
+}
+
+// Certify makes the keys and the certificate of number n of a kind of node.
+func (w *World) Certify(kind string, n int) (*key.Pair, []byte, error) {
+	p, err := Pair(kind, n)
+	if err != nil {
+		return nil, nil, err
 	}
 	id := protocol.NodeID(Domain, p.Signing.Public())
 	raw, err := sign(w.operator.Signing, protocol.Record{
 		Table: protocol.TableNode, Owner: id, Signer: w.Operator, Epoch: 1, Sequence: 1,
 		Issued: w.Now.Add(-time.Minute), Expires: w.Now.Add(24 * time.Hour),
 	}, protocol.NodeValue{Signing: p.Signing.Public(), Sealing: p.Sealing.Public()})
-	if err != nil {
-		return nil, err
-	}
-	c, err := w.Trust.CheckNode(raw, w.Now)
-	return &Member{Keys: p, Cert: c}, err
+	return p, raw, err
 }
 
 // Peer is the member as others talk to it; its address is left open.
@@ -99,6 +106,11 @@ func Location(n int) protocol.Hash {
 
 // Info is a member's NodeInfo at a location, sealed like any.
 func (w *World) Info(m *Member, place int, rand *rand.ChaCha8) ([]byte, error) {
+	return w.InfoOf(m.Keys, m.Cert.ID, place, 1, w.Now, rand)
+}
+
+// InfoOf is a node's NodeInfo of that sequence, issued about now.
+func (w *World) InfoOf(p *key.Pair, id protocol.ID, place int, sequence uint64, now time.Time, rand *rand.ChaCha8) ([]byte, error) {
 	s := protocol.DomainSecrets{Domain: Domain, Keys: []protocol.DomainKey{{Epoch: 1, Key: sha256.Sum256([]byte("domain key"))}}}
 	plain, err := protocol.Marshal(protocol.NodeInfoValue{
 		Name: fmt.Sprintf("workstation-%d", place), Tunnel: true, Version: "bench",
@@ -107,15 +119,23 @@ func (w *World) Info(m *Member, place int, rand *rand.ChaCha8) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.SealValue(rand, protocol.TableNodeInfo, m.Cert.ID, plain)
+	v, err := s.SealValue(rand, protocol.TableNodeInfo, id, plain)
 	if err != nil {
 		return nil, err
 	}
 	return protocol.SignRecord(&protocol.Record{
-		Table: protocol.TableNodeInfo, Owner: m.Cert.ID, Signer: m.Cert.ID, Epoch: 1, Sequence: 1,
-		Issued: w.Now.Add(-time.Second), Expires: w.Now.Add(14 * time.Minute),
+		Table: protocol.TableNodeInfo, Owner: id, Signer: id, Epoch: 1, Sequence: sequence,
+		Issued: now.Add(-time.Second), Expires: now.Add(14 * time.Minute),
 		Lookups: []protocol.Hash{Location(place)}, Value: v,
-	}, m.Keys.Signing)
+	}, p.Signing)
+}
+
+// Device is an end-device's record under any owner, as the operator signs it.
+func (w *World) Device(owner protocol.ID, sequence uint64) ([]byte, error) {
+	return sign(w.operator.Signing, protocol.Record{
+		Table: protocol.TableEndDevice, Owner: owner, Signer: w.Operator, Epoch: 1, Sequence: sequence,
+		Issued: w.Now.Add(-time.Minute), Expires: w.Now.Add(24 * time.Hour),
+	}, bytes.Repeat([]byte{1}, 150)) // as long as a sealed value
 }
 
 // Endpoint makes an endpoint for these members whose limits do not stand in a measurement's way. It knows the
