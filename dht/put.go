@@ -226,6 +226,9 @@ func (s *Server) settle(now time.Time, r *protocol.Record, res Result) protocol.
 	case Superseded:
 		s.count.add(putSuperseded)
 		st.Status = protocol.StatusSuperseded
+	case NoRoom:
+		s.count.add(putRefusedQuota)
+		st.Status = protocol.StatusQuota
 	case Conflict:
 		s.count.add(putConflict)
 		st.Status = protocol.StatusConflict

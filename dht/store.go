@@ -48,12 +48,13 @@ const (
 	Same                      // these very bytes were held already, durably
 	Superseded                // a newer one is held, or was before it expired
 	Conflict                  // other bytes of the same version are held; they stay
+	NoRoom                    // it is the first of its owner, and the store holds as many as it may
 )
 
 // Result is a Put's answer for one record.
 type Result struct {
 	Outcome Outcome
-	Held    Version // of what is now held, or was
+	Held    Version // of what is now held, or was; none where there was no room
 }
 
 // By says how a Query selects.
@@ -105,7 +106,7 @@ type Counts struct {
 //   - A newer (epoch, sequence) replaces an older one; an older one never comes back, not after expiry, a tombstone's
 //     expiry or a restart: a high-water mark outlives the record.
 //   - Bytes that changed on disk are never given out.
-//   - An index of all that is held (about 300 bytes a record) and the records' bytes up to a budget are in memory; Cached says
+//   - An index of all that is held (about 400 bytes a record), of which the number has a limit, and the records' bytes up to a budget are in memory; Cached says
 //     whether an answer needs the disk. A Get or a Select from memory allocates nothing.
 //
 // Safe for concurrent use.

@@ -244,6 +244,16 @@ func (x *Index) evictLocked() {
 	}
 }
 
+// Len is how many records there are.
+func (x *Index) Len() (n int) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for t := range x.tables {
+		n += len(x.tables[t].entries)
+	}
+	return n
+}
+
 // Counts are of one domain.
 func (x *Index) Counts(d protocol.Domain) dht.Counts {
 	x.mu.RLock()

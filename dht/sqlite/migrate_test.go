@@ -83,3 +83,43 @@ func TestLoadTogether(t *testing.T) {
 		t.Errorf("only %d were on disk alone", len(cold))
 	}
 }
+
+// A store that holds as many as it may takes newer records of those it has, and no others.
+func TestRecordsHaveALimit(t *testing.T) {
+	w := storetest.NewWorld(t)
+	s := open(t, filepath.Join(t.TempDir(), "node.db"), Options{Records: 3})
+	put := func(name string, sequence uint64) dht.Outcome {
+		t.Helper()
+		res, err := s.Put(t.Context(), []*protocol.Record{storetest.Parse(t, w.Device(7, name, sequence))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res[0].Outcome
+	}
+	var together []*protocol.Record
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		together = append(together, storetest.Parse(t, w.Device(7, name, 1)))
+	}
+	res, err := s.Put(t.Context(), together)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []dht.Outcome{dht.Stored, dht.Stored, dht.Stored, dht.NoRoom, dht.NoRoom} {
+		if res[i].Outcome != want {
+			t.Errorf("record %d: outcome %d, want %d", i, res[i].Outcome, want)
+		}
+	}
+	if o := put("a", 2); o != dht.Stored {
+		t.Errorf("a newer one: outcome %d", o)
+	}
+	if o := put("d", 1); o != dht.NoRoom {
+		t.Errorf("another: outcome %d", o)
+	}
+	a := together[0].Owner
+	if n, err := s.Discard(t.Context(), protocol.TableEndDevice, []dht.Held{{Owner: a, Version: dht.Version{Epoch: 1, Sequence: 2}}}); n != 1 || err != nil {
+		t.Fatalf("%d discarded, %v", n, err)
+	}
+	if o := put("d", 1); o != dht.Stored {
+		t.Errorf("with room again: outcome %d", o)
+	}
+}

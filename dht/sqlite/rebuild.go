@@ -81,7 +81,7 @@ func (s *Store) begin(raws [][]byte) (_ *handle, _ *index.Index, err error) {
 			}
 		}
 		return nil
-	}}}); err != nil {
+	}}}, s.opts.Records); err != nil {
 		return nil, nil, err
 	}
 	return h, x, s.load(context.Background(), h, x)

@@ -21,9 +21,13 @@ var errNoRoom = errors.New("sqlite: cannot write (is the disk full?)")
 // DefaultBudget is how many bytes of records are kept in memory.
 const DefaultBudget = 64 << 20
 
+// DefaultRecords is how many records are held: the index of so many takes less than 1 GiB.
+const DefaultRecords = 2 << 20
+
 // Options of Open; the zero value is complete.
 type Options struct {
 	Budget   int64 // bytes of records kept in memory; 0 is DefaultBudget
+	Records  int   // how many are held at most; 0 is DefaultRecords
 	MaxBytes int64 // size of the file at which it counts as full; 0 is no cap
 	Log      *slog.Logger
 	Now      func() time.Time // names files that are moved aside, and paces the log
@@ -62,6 +66,9 @@ var _ dht.Store = (*Store)(nil)
 func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if o.Budget == 0 {
 		o.Budget = DefaultBudget
+	}
+	if o.Records == 0 {
+		o.Records = DefaultRecords
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -215,6 +222,9 @@ func (s *Store) Health() error {
 const complainEvery = time.Minute
 
 func (s *Store) setHealth(err error) {
+	if err == nil && s.health == nil { // nobody else writes it; readers need not make room for that
+		return
+	}
 	s.mu.Lock()
 	s.health = err
 	s.mu.Unlock()

@@ -33,6 +33,7 @@ type group struct {
 	bound  map[*sql.Stmt]*sql.Stmt
 
 	changed int // rows, besides those staged
+	room    int // for records of new owners
 }
 
 // in is st inside the transaction.
@@ -141,17 +142,17 @@ func (s *Store) write(reqs []*request) error {
 		err = s.rebuild(errCorrupt)
 	}
 	if err == nil {
-		err = classify(commit(s.file, s.index.Load(), reqs))
+		err = classify(commit(s.file, s.index.Load(), reqs, s.opts.Records))
 	}
 	if errors.Is(err, errCorrupt) {
 		if err = s.rebuild(err); err == nil {
-			err = classify(commit(s.file, s.index.Load(), reqs))
+			err = classify(commit(s.file, s.index.Load(), reqs, s.opts.Records))
 		}
 	}
 	return err
 }
 
-func commit(h *handle, x *index.Index, reqs []*request) (err error) {
+func commit(h *handle, x *index.Index, reqs []*request, most int) (err error) {
 	tx, err := h.write.Begin()
 	if err != nil {
 		return err
@@ -161,7 +162,7 @@ func commit(h *handle, x *index.Index, reqs []*request) (err error) {
 			tx.Rollback() // its failure adds nothing: the connection is discarded
 		}
 	}()
-	g := &group{tx: tx, stmt: &h.stmt, index: x, staged: make(map[stagedKey]*protocol.Record), bound: make(map[*sql.Stmt]*sql.Stmt)}
+	g := &group{tx: tx, stmt: &h.stmt, index: x, staged: make(map[stagedKey]*protocol.Record), bound: make(map[*sql.Stmt]*sql.Stmt), room: most - x.Len()}
 	for _, r := range reqs {
 		if err := r.work(g); err != nil {
 			return err
@@ -257,6 +258,10 @@ func (g *group) put(r *protocol.Record) (dht.Result, error) {
 		if marked && !v.Less(dht.VersionOf(r)) {
 			return dht.Result{Outcome: dht.Superseded, Held: v}, nil
 		}
+		if g.room <= 0 {
+			return dht.Result{Outcome: dht.NoRoom}, nil
+		}
+		g.room--
 	}
 	if _, err := g.in(g.stmt.upsert[r.Table]).Exec(r.Owner[:], r.Raw(), rowSum(r.Table, r.Raw())); err != nil {
 		return res, err
