@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/protocol/rawtcp"
 	"culvert/tunnel/link"
 	"culvert/tunnel/relay"
 )
@@ -300,6 +301,9 @@ func (m *Manager) fastest(ctx context.Context, me *member, peer *protocol.Certif
 			if err != nil {
 				results <- result{err: err}
 				return
+			}
+			if c, ok := raw.(*net.TCPConn); ok {
+				raw = rawtcp.New(c)
 			}
 			c := tls.Client(raw, link.ClientTLS(&me.cert, peer))
 			if err := c.HandshakeContext(ctx); err != nil {

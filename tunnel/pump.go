@@ -7,8 +7,8 @@ import (
 	"net"
 	"sync"
 
+	"culvert/protocol/rawtcp"
 	"culvert/tunnel/link"
-	"culvert/tunnel/rawtcp"
 )
 
 // pump carries bytes between a local TCP connection and a flow until both directions have ended. An orderly end of one

@@ -3,6 +3,8 @@ package carrier
 import (
 	"io"
 	"net"
+
+	"culvert/protocol/rawtcp"
 )
 
 // Peeked is a TCP connection of which the first bytes were read already: Read returns them again.
@@ -41,4 +43,20 @@ func (p *Peeked) WriteTo(w io.Writer) (int64, error) {
 	}
 	n, err := p.TCPConn.WriteTo(w)
 	return prefix + n, err
+}
+
+// raw is a Peeked for TLS, whose records a node passes on all the time.
+type raw struct {
+	*rawtcp.Conn
+	prefix []byte
+}
+
+// Read returns what is left of prefix, then reads from the connection.
+func (r *raw) Read(b []byte) (int, error) {
+	if len(r.prefix) == 0 {
+		return r.Conn.Read(b)
+	}
+	n := copy(b, r.prefix)
+	r.prefix = r.prefix[n:]
+	return n, nil
 }

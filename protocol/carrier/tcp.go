@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"culvert/protocol/rawtcp"
 )
 
 // firstByteTLS is the record type of a ClientHello.
@@ -240,7 +242,7 @@ func (s *TCP) introduceTLS(p *pending, peeked *Peeked) reason {
 	if !s.half.spoke(p) {
 		return reasonNone
 	}
-	conn := tls.Server(peeked, s.cfg.TLS)
+	conn := tls.Server(&raw{Conn: rawtcp.New(p.conn), prefix: peeked.Prefix}, s.cfg.TLS)
 	if err := conn.Handshake(); err != nil {
 		if isTimeout(err) {
 			return reasonHandshakeTime

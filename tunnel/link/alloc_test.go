@@ -7,7 +7,7 @@ import (
 	"net"
 	"testing"
 
-	"culvert/tunnel/rawtcp"
+	"culvert/protocol/rawtcp"
 )
 
 // Sealing and opening a record allocates nothing.

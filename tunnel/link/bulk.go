@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"culvert/protocol"
-	"culvert/tunnel/rawtcp"
+	"culvert/protocol/rawtcp"
 )
 
 // bulkTimeout bounds the making of a flow's own connection.

@@ -5,7 +5,7 @@ import (
 	"io"
 	"time"
 
-	"culvert/tunnel/rawtcp"
+	"culvert/protocol/rawtcp"
 )
 
 var errSwitch = errors.New("link: the direction goes on in the flow's own connection")

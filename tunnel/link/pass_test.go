@@ -7,7 +7,7 @@ import (
 	"net"
 	"testing"
 
-	"culvert/tunnel/rawtcp"
+	"culvert/protocol/rawtcp"
 )
 
 // Bytes keep their order while they go now from the read loop itself and now by way of a reader who lags behind.
