@@ -44,10 +44,20 @@
 // link brings a renewed certificate of the same node. Only the user's side opens flows.
 //
 // Every flow has a window each way; a reader that stalls stops its own flow's sender and nobody else, and a link never holds
-// more than its budget of unread bytes. The read loop waits for no flow.
+// more than its budget of unread bytes. The read loop waits for no flow. A window grows from 64 KiB to 4 MiB while what comes is
+// read at once, as long as the link may grant it, so that a long path is filled also where a flow has no connection of its own;
+// that one has the windows of TCP, which the system fits to the path: nothing is set that would keep it from that.
 //
 // A flow of protocol 17 carries DATAGRAMs instead of DATA, has no window and no connection of its own, and ends with FIN both
 // ways like the others. Nobody waits for a datagram: where a queue is full, at either end, it is dropped and counted.
+//
+// # How bytes move
+//
+// A busy direction reads up to 16 KiB at once and seals that; what comes in more, and leaves within milliseconds, is taken four
+// times as much at once, up to 64 KiB on the link and 256 KiB in a connection of the flow's own: a short record is there sooner
+// and holds nobody up, a long one costs less. Buffers are borrowed while there is something to read, and shared by all links; a
+// record is read, sealed or opened, and written in the same one. A frame for a reader that waits is written from the read loop
+// itself, where the reader's socket takes it without waiting. Frames that are ready together share one write.
 //
 // # Life and death
 //
@@ -87,14 +97,14 @@
 //	traffic 0 = HKDF-Expand(secret, "culvert 1 bulk traffic" ‖ flow ‖ direction), direction 0 from the dialler, 1 to it
 //	key n     = HKDF-Expand(traffic n, "culvert 1 bulk key"); traffic n+1 = HKDF-Expand(traffic n, "culvert 1 bulk next")
 //	nonce     = 0 (4 bytes) ‖ number of the record in its direction (8); AD = the 4 bytes of record header
-//	the traffic secret steps on every 2^24 records
+//	the traffic secret steps on every 2^20 records
 //
 // # Why this is safe
 //
 // Keys and nonces. A traffic key belongs to one flow ID, one direction, one TLS connection. The exporter differs between TLS
 // connections; the accepting side takes only growing counters, so an ID opens once a link; each flow takes one proven
-// preface in its life, and the dialler sends one. So no key ever seals two different records under one nonce. A key seals at most 2^24
-// records of 2^18 bytes.
+// preface in its life, and the dialler sends one. So no key ever seals two different records under one nonce. A key seals at most 2^20
+// records of 2^18 bytes, 2^34 blocks, which is what RFC 8446 allows AES-GCM.
 //
 // Replay. Frames live inside TLS. A replayed OPEN has a counter that does not grow and ends the link. A recorded preface is
 // refused because its flow has had one; recorded records fail because the counter is in the nonce. A link rests on the hash

@@ -72,17 +72,13 @@ func delayed(ctx context.Context, wg *sync.WaitGroup, dst, src net.Conn, oneWay 
 func BenchmarkLongPath(b *testing.B) {
 	for name, after := range map[string]int64{"on the link": -1, "own connection": 0} {
 		b.Run(name, func(b *testing.B) {
-			r := ok(b, connect(b, func(ctx context.Context, f *Flow) {
+			by := func(addr string) string { return longPath(b, addr, 50*time.Millisecond) }
+			r := ok(b, connectBy(b, by, func(ctx context.Context, f *Flow) {
 				_ = f.Accept()
 				_, _ = f.WriteTo(io.Discard)
 				_ = f.CloseWrite()
 				<-ctx.Done()
-			}, func(u, _ *Config) { u.PromoteAfter = after }, func(u, _ *Config) {
-				dial := u.DialBulk
-				u.DialBulk = func(ctx context.Context, m func(token [32]byte) error) (net.Conn, error) {
-					return dial(ctx, nil)
-				}
-			}, overLongPath(b, 50*time.Millisecond)))
+			}, func(u, _ *Config) { u.PromoteAfter = after }))
 			b.SetBytes(64 << 20)
 			for b.Loop() {
 				f, err := r.user.Open(Open{Port: 1})

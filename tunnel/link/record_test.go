@@ -92,6 +92,13 @@ func TestRecordsAcrossKeys(t *testing.T) {
 	}
 }
 
+// However long the records are that are sent, a key seals no more than TLS would have it seal: 2^24.5 records of 2^14 bytes.
+func TestKeysSealNoMoreThanTLS(t *testing.T) {
+	if blocks := rekeyEvery * recordMax / 16; blocks > 1<<34 {
+		t.Errorf("%d blocks under one key", blocks)
+	}
+}
+
 func TestRecordTampering(t *testing.T) {
 	_, k := testKeys(t)
 	rec := sealed(t, newTestDirection(t, k.toAcceptor, rekeyEvery), KindData, "hello")

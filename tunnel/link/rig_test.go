@@ -50,6 +50,12 @@ type rigOption func(user, tunnel *Config)
 // connect builds both ends. The certificates are the single byte of side.node.Record.
 func connect(t testing.TB, serve func(ctx context.Context, f *Flow), opts ...rigOption) *rig {
 	t.Helper()
+	return connectBy(t, func(addr string) string { return addr }, serve, opts...)
+}
+
+// connectBy is connect where the dialler dials another address, from which it goes on to the one that by is told.
+func connectBy(t testing.TB, by func(addr string) string, serve func(ctx context.Context, f *Flow), opts ...rigOption) *rig {
+	t.Helper()
 	u, n := newSide(t, domain, 1), newSide(t, domain, 2)
 	r := &rig{}
 	request := protocol.Hash{42}
@@ -66,11 +72,12 @@ func connect(t testing.TB, serve func(ctx context.Context, f *Flow), opts ...rig
 		t.Fatal(err)
 	}
 	defer func() { t.Cleanup(func() { listener.Close() }) }()
+	dialled := by(listener.Addr().String())
 	ucfg := Config{Local: u.node.ID, Node: u.node.Record, Request: request, Role: RoleUser, Dialler: true, Admit: admit(n)}
 	ncfg := Config{Local: n.node.ID, Node: n.node.Record, Role: RoleTunnel, Admit: admit(u), Serve: serve}
 	ucfg.DialBulk = func(ctx context.Context, _ func(protocol.Hash) error) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, "tcp", listener.Addr().String())
+		return d.DialContext(ctx, "tcp", dialled)
 	}
 	for _, o := range opts {
 		o(&ucfg, &ncfg)
@@ -97,7 +104,7 @@ func connect(t testing.TB, serve func(ctx context.Context, f *Flow), opts ...rig
 		}
 		r.tunnel, r.tunnE = New(context.Background(), conn, ncfg)
 	}()
-	raw, err := net.Dial("tcp", listener.Addr().String())
+	raw, err := net.Dial("tcp", dialled)
 	if err != nil {
 		t.Fatal(err)
 	}
