@@ -216,9 +216,14 @@ func TestSpoofedPinnedDeviceGetsNothing(t *testing.T) {
 	pin := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	w.change(d, func(v *protocol.EndDeviceValue) { v.TLSPin = pin[:] })
 	user.tunnel(t, "pinned", 443)
-	seen := w.dials[netip.MustParseAddrPort("192.168.7.80:443")]
+	dials := func() int {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.dials[netip.MustParseAddrPort("192.168.7.80:443")]
+	}
+	seen := dials()
 	user.tunnel(t, "pinned", 443)
-	if n := w.dials[netip.MustParseAddrPort("192.168.7.80:443")]; n != seen+1 {
+	if n := dials(); n != seen+1 {
 		t.Errorf("%d dials, the pin was checked a moment ago", n-seen)
 	}
 	w.change(d, func(v *protocol.EndDeviceValue) { v.TLSPin = make([]byte, 32) })
