@@ -14,7 +14,7 @@ import (
 type Allowance struct {
 	Connections int   // at a time, waiting ones included
 	Bytes       int64 // an hour, received from it
-	Rate        int64 // bytes a second, received from it; 0 lets the kernel splice
+	Rate        int64 // bytes a second, received from it
 }
 
 const allowanceHour = time.Hour
@@ -55,15 +55,14 @@ func newLimiter(perSecond int64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), int(min(max(perSecond, copySize), math.MaxInt32)))
 }
 
-// party is one joined or waiting node's hold on its accounts.
+// party is one joined or waiting node's hold on its accounts; without shares it holds none.
 type party struct {
 	all    *accounts
-	id     protocol.ID
 	shares [2]*account
 }
 
 // enter takes a connection's place, or names the account that is full.
-func (a *accounts) enter(id protocol.ID, now time.Time) (*party, bool) {
+func (a *accounts) enter(id protocol.ID, now time.Time) (party, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sweepLocked(now)
@@ -75,17 +74,20 @@ func (a *accounts) enter(id protocol.ID, now time.Time) (*party, bool) {
 		d = newAccount(a.domain, now)
 	}
 	for _, c := range []*account{n, d} {
-		if c.Connections > 0 && c.connections >= c.Connections || !c.mayMove(0, now) {
-			return nil, false
+		if c.Connections > 0 && c.connections >= c.Connections || c.left(now) == 0 {
+			return party{}, false
 		}
 	}
 	a.nodes[id], a.domains[id.Domain()] = n, d
 	n.connections++
 	d.connections++
-	return &party{all: a, id: id, shares: [2]*account{n, d}}, true
+	return party{all: a, shares: [2]*account{n, d}}, true
 }
 
 func (p *party) leave() {
+	if p.all == nil {
+		return
+	}
 	p.all.mu.Lock()
 	defer p.all.mu.Unlock()
 	for _, c := range p.shares {
@@ -93,23 +95,44 @@ func (p *party) leave() {
 	}
 }
 
-// moved counts bytes and reports whether the party may go on.
-func (p *party) moved(n int64, now time.Time) bool {
+// take counts n bytes before they move, or as many as both accounts still have: never a byte goes past an allowance.
+func (p *party) take(n int64, now time.Time) int64 {
 	p.all.mu.Lock()
 	defer p.all.mu.Unlock()
-	ok := true
 	for _, c := range p.shares {
-		ok = c.mayMove(n, now) && ok
+		n = min(n, c.left(now))
 	}
-	return ok
+	for _, c := range p.shares {
+		c.used += n
+	}
+	return n
 }
 
-func (c *account) mayMove(n int64, now time.Time) bool {
+// giveBack takes back what take counted and did not move.
+func (p *party) giveBack(n int64) {
+	p.all.mu.Lock()
+	defer p.all.mu.Unlock()
+	for _, c := range p.shares {
+		c.used = max(c.used-n, 0) // an hour may have ended in between
+	}
+}
+
+// left is how many bytes the party may still move in this hour.
+func (p *party) left(now time.Time) int64 {
+	p.all.mu.Lock()
+	defer p.all.mu.Unlock()
+	return min(p.shares[0].left(now), p.shares[1].left(now))
+}
+
+// left is how many bytes the account may still move in this hour.
+func (c *account) left(now time.Time) int64 {
 	if now.Sub(c.since) >= allowanceHour {
 		c.since, c.used = now, 0
 	}
-	c.used += n
-	return c.Bytes == 0 || c.used < c.Bytes
+	if c.Bytes == 0 {
+		return math.MaxInt64
+	}
+	return max(c.Bytes-c.used, 0)
 }
 
 // limiters are the rates that hold for the party.

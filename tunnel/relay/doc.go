@@ -12,6 +12,9 @@
 // overheard is worth nothing, and a stranger gets not one byte through.
 //
 // What passes is a link of package link or a flow's own connection: TLS 1.3 or AES-GCM records between the two ends. A direction
-// that has moved some megabytes is spliced by the kernel (Linux), in pieces, so that bytes are still counted; one that slows
-// down goes back to a small buffer, because a splice holds a pipe. With a rate limit every byte passes through user space.
+// that has moved some megabytes is spliced by the kernel (Linux), in pieces that are counted before they move, so that limits of
+// bytes and rates hold to the byte; the last bytes of an allowance pass through user space, and so does everything under a rate
+// so low that pieces would be small. A direction that slows down goes back to a small buffer, because a splice holds a pipe:
+// two descriptors and up to a megabyte. That is also all that a receiver who does not read makes this node hold for him, beside
+// the kernel's buffers of the two connections: what is not taken from here is not taken from the sender.
 package relay

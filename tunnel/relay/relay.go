@@ -1,9 +1,7 @@
 package relay
 
 import (
-	"cmp"
 	"errors"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,77 +10,27 @@ import (
 	"culvert/tunnel/gate"
 )
 
-// Conn is a connection as the relay needs it: a *net.TCPConn, or one of which the first bytes were read and are read again
-// (carrier.Peeked), or a stream that stands for one. TCP is the bare connection behind it, nil where there is none; it is spliced.
-type Conn interface {
-	net.Conn
-	CloseWrite() error
-	SetLinger(sec int) error
-}
-
-// Config of a relay. Zero numbers take the defaults.
-type Config struct {
-	// Verify proves a signed RelayJoin that is addressed to this node: signature, freshness, replay, certificate, revocation.
-	Verify func(raw []byte) (*protocol.Verified, protocol.RelayJoin, error)
-	Now    func() time.Time // time.Now
-	// TCP gives the bare TCP connection inside a Conn, from which nothing was read ahead any more; nil: the Conn itself where
-	// it is one.
-	TCP func(Conn) *net.TCPConn
-
-	Wait        time.Duration // for the other end, 10 s
-	Idle        time.Duration // without a byte either way, 10 min
-	Connections int           // in all, 16,384
-	Waiting     int           // ends that wait, 4,096
-	Strangers   int           // whose join is not verified yet, 1,024
-	PerSource   int           // of those from one address, 128
-	Hello       time.Duration // to say the join, 5 s
-	Rate        int64         // bytes a second in all, the upload cap; 0 for none
-	Node        Allowance     // of each node: 2,048 connections
-	Domain      Allowance     // of each domain: 8,192 connections
-}
-
-type reason byte
-
-const (
-	reasonNone reason = iota
-	reasonRead
-	reasonVerify
-	reasonMismatch
-	reasonSpent
-	reasonFull
-	reasonAllowance
-	reasonAlone
-	reasonClosed
-	reasonIdle
-	reasonReset
-	reasonBytes
-	reasonCrowded
-	reasons
-)
-
-var reasonNames = [reasons]string{
-	"joined", "unreadable join", "join not verified", "the two ends do not fit", "token spent", "relay full",
-	"allowance of node or domain used up", "the other end did not come", "closed", "idle", "reset", "bytes used up", "too many strangers",
-}
-
-// ErrRefused is what Serve returns for a connection that was not joined.
-var ErrRefused = errors.New("relay: refused")
-
-// guest is a connection that is here.
+// guest is a connection that is here, and its node once the join was verified.
 type guest struct {
-	conn  Conn
-	party *party // nil until its join was verified; guarded by Relay.mu
+	conn   Conn
+	sender protocol.ID
+	peer   protocol.ID
+	party  party // empty until the join was verified; guarded by Relay.mu until there is a pair
+
+	alone *time.Timer // while it waits for the other end; guarded by Relay.mu
 }
 
 // Relay is a super-node's side of relayed tunnels.
 type Relay struct {
-	cfg    Config
-	acc    *accounts
-	door   *gate.Gate
-	bytes  atomic.Int64
-	bufs   sync.Pool // of *[copySize]byte
-	counts [reasons]atomic.Uint64
-	wg     sync.WaitGroup
+	cfg     Config
+	acc     *accounts
+	door    *gate.Gate
+	bytes   atomic.Int64
+	kernel  atomic.Int64 // of them, moved by splice
+	bufs    sync.Pool    // of *[copySize]byte
+	splices atomic.Int64
+	counts  [reasons]atomic.Uint64
+	wg      sync.WaitGroup // of guests, and of their goroutines
 
 	mu     sync.Mutex
 	closed bool
@@ -95,18 +43,7 @@ func New(cfg Config) (*Relay, error) {
 	if cfg.Verify == nil {
 		return nil, errors.New("relay: no way to verify joins")
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	cfg.Wait = cmp.Or(cfg.Wait, 10*time.Second)
-	cfg.Idle = cmp.Or(cfg.Idle, 10*time.Minute)
-	cfg.Connections = cmp.Or(cfg.Connections, 16384)
-	cfg.Waiting = cmp.Or(cfg.Waiting, 4096)
-	cfg.Strangers = cmp.Or(cfg.Strangers, 1024)
-	cfg.PerSource = cmp.Or(cfg.PerSource, 128)
-	cfg.Hello = cmp.Or(cfg.Hello, 5*time.Second)
-	cfg.Node.Connections = cmp.Or(cfg.Node.Connections, 2048)
-	cfg.Domain.Connections = cmp.Or(cfg.Domain.Connections, 8192)
+	cfg = cfg.withDefaults()
 	return &Relay{
 		cfg: cfg, acc: newAccounts(cfg.Rate, cfg.Node, cfg.Domain), door: gate.New(cfg.Strangers, cfg.PerSource), guests: make(map[*guest]struct{}),
 		// Spent tokens are kept past the ±120 s in which a recorded join could be fresh.
@@ -114,15 +51,16 @@ func New(cfg Config) (*Relay, error) {
 	}, nil
 }
 
-// Serve owns conn until it returns, and closes it. It is called in a goroutine of the caller, one for each connection.
+// Serve takes conn over and closes it in the end. It returns when conn has said its join: refused, or waiting for its other
+// end, or joined; from then on no goroutine of the caller's is needed. A refusal that comes later is counted like the others.
 func (r *Relay) Serve(conn Conn) error {
-	defer conn.Close()
 	g := &guest{conn: conn}
 	if why := r.track(g); why != reasonNone {
+		_ = conn.Close()
 		return r.refuse(why)
 	}
-	defer r.untrack(g)
 	if why := r.serve(g); why != reasonNone {
+		r.dismiss(g)
 		return r.refuse(why)
 	}
 	return nil
@@ -142,10 +80,18 @@ func (r *Relay) track(g *guest) reason {
 	return reasonNone
 }
 
-func (r *Relay) untrack(g *guest) {
+// dismiss ends a guest's stay, once.
+func (r *Relay) dismiss(g *guest) {
+	_ = g.conn.Close()
 	r.mu.Lock()
+	_, here := r.guests[g]
 	delete(r.guests, g)
+	party := g.party
 	r.mu.Unlock()
+	if !here {
+		return
+	}
+	party.leave()
 	r.wg.Done()
 }
 
@@ -154,16 +100,15 @@ func (r *Relay) refuse(why reason) error {
 	return errors.Join(ErrRefused, errors.New(reasonNames[why]))
 }
 
-// serve pairs the connection and carries its own direction.
+// serve reads the join, and pairs the connection or has it wait.
 func (r *Relay) serve(g *guest) reason {
-	conn := g.conn
-	leave, ok := r.door.Enter(conn.RemoteAddr())
+	leave, ok := r.door.Enter(g.conn.RemoteAddr())
 	if !ok {
 		return reasonCrowded
 	}
 	defer leave()
-	_ = conn.SetReadDeadline(time.Now().Add(r.cfg.Hello))
-	raw, err := readJoin(conn)
+	_ = g.conn.SetReadDeadline(time.Now().Add(r.cfg.Hello))
+	raw, err := readJoin(g.conn)
 	if err != nil {
 		return reasonRead
 	}
@@ -172,45 +117,42 @@ func (r *Relay) serve(g *guest) reason {
 		return reasonVerify
 	}
 	leave()
-	_ = conn.SetReadDeadline(time.Time{})
+	_ = g.conn.SetReadDeadline(time.Time{})
 	now := r.cfg.Now()
 	who, ok := r.acc.enter(v.Sender, now)
 	if !ok {
 		return reasonAllowance
 	}
-	defer who.leave()
-	w := &waiter{conn: conn, party: who, sender: v.Sender, peer: join.Peer, met: make(chan *pair, 1)}
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	g.party, g.sender, g.peer = who, v.Sender, join.Peer
 	if r.closed {
-		r.mu.Unlock()
 		return reasonClosed
 	}
-	g.party = who
-	other, why := r.table.join(now, join.Token, w)
-	r.mu.Unlock()
-	if why != reasonNone {
+	other, why := r.table.join(now, join.Token, g)
+	switch {
+	case why != reasonNone:
 		return why
+	case other == nil:
+		token := join.Token
+		g.alone = time.AfterFunc(r.cfg.Wait, func() { r.leftAlone(token, g) })
+		return reasonNone
 	}
-	if other != nil {
-		p := newPair(r, other, w)
-		p.greet()
-		other.met <- p
-		return p.carry(1)
-	}
-	timer := time.NewTimer(r.cfg.Wait)
-	defer timer.Stop()
-	select {
-	case p := <-w.met:
-		return p.carry(0)
-	case <-timer.C:
-	}
+	other.alone.Stop() // or it finds that other waits no more
+	other.alone = nil
+	newPair(r, other, g)
+	return reasonNone
+}
+
+// leftAlone ends a wait for which nobody has come.
+func (r *Relay) leftAlone(token protocol.Hash, g *guest) {
 	r.mu.Lock()
-	withdrawn := r.table.withdraw(join.Token, w)
+	withdrawn := r.table.withdraw(token, g)
 	r.mu.Unlock()
 	if withdrawn {
-		return reasonAlone
+		r.counts[reasonAlone].Add(1)
+		r.dismiss(g)
 	}
-	return (<-w.met).carry(0)
 }
 
 // Drop ends what the nodes for which gone reports true have here: revoked ones, banned domains.
@@ -218,7 +160,7 @@ func (r *Relay) Drop(gone func(protocol.ID) bool) int {
 	var out []Conn
 	r.mu.Lock()
 	for g := range r.guests {
-		if g.party != nil && gone(g.party.id) {
+		if g.party.all != nil && gone(g.sender) {
 			out = append(out, g.conn)
 		}
 	}
@@ -231,11 +173,11 @@ func (r *Relay) Drop(gone func(protocol.ID) bool) int {
 
 // Stats counts joined connections, refusals by reason, bytes, and what is there now.
 func (r *Relay) Stats() map[string]uint64 {
-	s := make(map[string]uint64, reasons+3)
+	s := make(map[string]uint64, reasons+4)
 	for i := range r.counts {
 		s[reasonNames[i]] = r.counts[i].Load()
 	}
-	s["bytes"] = uint64(r.bytes.Load())
+	s["bytes"], s["bytes spliced"] = uint64(r.bytes.Load()), uint64(r.kernel.Load())
 	r.mu.Lock()
 	s["connections now"], s["waiting now"] = uint64(len(r.guests)), uint64(len(r.table.waiting))
 	r.mu.Unlock()
@@ -244,19 +186,23 @@ func (r *Relay) Stats() map[string]uint64 {
 
 // Close ends everything and waits for it.
 func (r *Relay) Close() error {
+	var alone, here []*guest
 	r.mu.Lock()
 	r.closed = true
-	here := make([]Conn, 0, len(r.guests))
 	for g := range r.guests {
-		here = append(here, g.conn)
+		here = append(here, g)
 	}
-	for token, w := range r.table.waiting {
+	for token, g := range r.table.waiting {
 		delete(r.table.waiting, token)
-		close(w.met)
+		g.alone.Stop()
+		alone = append(alone, g)
 	}
 	r.mu.Unlock()
-	for _, c := range here {
-		_ = c.Close()
+	for _, g := range alone {
+		r.dismiss(g)
+	}
+	for _, g := range here {
+		_ = g.conn.Close()
 	}
 	r.wg.Wait()
 	return nil

@@ -223,7 +223,7 @@ func TestIdleAndDrop(t *testing.T) {
 func TestTableIsBounded(t *testing.T) {
 	now := time.Unix(1000, 0)
 	tab := newTable(2, time.Minute)
-	w := func(a, b byte) *waiter { return &waiter{sender: node(7, a), peer: node(7, b)} }
+	w := func(a, b byte) *guest { return &guest{sender: node(7, a), peer: node(7, b)} }
 	for i := range byte(2) {
 		if _, why := tab.join(now, protocol.Hash{i + 1}, w(1, 2)); why != reasonNone {
 			t.Fatal(reasonNames[why])

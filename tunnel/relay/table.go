@@ -6,15 +6,6 @@ import (
 	"culvert/protocol"
 )
 
-// waiter is one end that has come and waits for the other.
-type waiter struct {
-	conn   Conn
-	party  *party
-	sender protocol.ID
-	peer   protocol.ID
-	met    chan *pair // takes one
-}
-
 // spent is a token that has joined.
 type spent struct {
 	token   protocol.Hash
@@ -28,18 +19,18 @@ const spentPerWaiting = 16
 type table struct {
 	most    int           // waiting ones
 	keep    time.Duration // how long a spent token is remembered: longer than a signed message stays fresh
-	waiting map[protocol.Hash]*waiter
+	waiting map[protocol.Hash]*guest
 	used    map[protocol.Hash]struct{}
 	order   []spent // of used, oldest first
 }
 
 func newTable(most int, keep time.Duration) *table {
 	return &table{most: most, keep: keep,
-		waiting: make(map[protocol.Hash]*waiter), used: make(map[protocol.Hash]struct{})}
+		waiting: make(map[protocol.Hash]*guest), used: make(map[protocol.Hash]struct{})}
 }
 
 // join finds w's other end, or lets w wait, or says why neither.
-func (t *table) join(now time.Time, token protocol.Hash, w *waiter) (*waiter, reason) {
+func (t *table) join(now time.Time, token protocol.Hash, w *guest) (*guest, reason) {
 	t.expire(now)
 	if _, ok := t.used[token]; ok || token.IsZero() {
 		return nil, reasonSpent
@@ -68,7 +59,7 @@ func (t *table) join(now time.Time, token protocol.Hash, w *waiter) (*waiter, re
 }
 
 // withdraw takes back a wait, unless it was met meanwhile.
-func (t *table) withdraw(token protocol.Hash, w *waiter) bool {
+func (t *table) withdraw(token protocol.Hash, w *guest) bool {
 	if t.waiting[token] != w {
 		return false
 	}
