@@ -13,7 +13,7 @@ CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test race lint demo demo-nat sim sim-full netlab netlab-full bench bench-quick grow scale fuzz fuzz-quick storm soak faults cross staticcheck generate clean
+.PHONY: build test race lint demo demo-nat sim sim-full netlab netlab-full bench bench-quick crowd grow scale fuzz fuzz-quick storm soak faults cross staticcheck generate clean
 
 build: ## one static binary, bin/culvert
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/culvert
@@ -99,6 +99,9 @@ bench: build ## messages and tunnels beside bare echoes, ssh, stunnel4, haproxy,
 
 bench-quick: build ## the most important cells of it, in a minute
 	$(GO) run ./bench -bin $(BIN) -quick
+
+crowd: ## 10,000 tunnels at once to one tunnel-node through one super-node, 5,000 more meanwhile, and what is left of them
+	$(GO) test -count=1 -v -timeout 10m -run '^TestCrowd$$' ./bench/tunnels -crowd 10000 -more 5000
 
 scale: build ## a model of 10^3 to 10^6 nodes: loads, bytes, capacity, liars; plots and numbers into bench/results
 	$(GO) run ./bench/scale -bin $(BIN)

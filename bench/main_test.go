@@ -41,7 +41,7 @@ func TestWrongUsage(t *testing.T) {
 // of Debian's runs here.
 func TestWholeRun(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "results")
-	args := []string{"-alone", "-rounds", "1", "-cell", "5ms", "-peers", "8", "-records", "40", "-idle", "10", "-results", dir}
+	args := []string{"-alone", "-rounds", "1", "-cell", "5ms", "-peers", "8", "-records", "40", "-idle", "10", "-crowd", "30", "-results", dir}
 	var out strings.Builder
 	if err := command(t.Context(), args, &out); err != nil {
 		t.Fatal(err)

@@ -31,6 +31,7 @@ type options struct {
 	cell     time.Duration
 	size     messages.Size
 	tunnels  load.Size
+	crowd    int // most tunnels that stand
 	sections map[string]bool
 	only     *regexp.Regexp
 	profile  string
@@ -58,6 +59,7 @@ func parse(args []string) (*options, error) {
 	f.IntVar(&o.size.Peers, "peers", o.size.Peers, "identities in the cells with many")
 	f.IntVar(&o.size.Records, "records", o.size.Records, "records of each table that is looked up")
 	f.IntVar(&o.tunnels.Idle, "idle", o.tunnels.Idle, "connections that stand in the cells of memory")
+	f.IntVar(&o.crowd, "crowd", tunnels.FullCrowd, "most tunnels that stand at once in the series")
 	f.StringVar(&sections, "sections", sectionMessages+","+sectionTunnels+","+sectionGrowth, "what is measured")
 	f.StringVar(&only, "only", "", "`expression` that a cell's “table: name” must match; nothing is kept")
 	f.StringVar(&o.profile, "profile", "", "`folder` for CPU and heap profiles of every process; nothing is kept")
@@ -72,7 +74,7 @@ func parse(args []string) (*options, error) {
 	if o.quick {
 		o.hurry(f)
 	}
-	if o.rounds < 1 || o.cell <= 0 || o.size.Peers < 1 || o.size.Records < 2 || o.tunnels.Idle < 1 {
+	if o.rounds < 1 || o.cell <= 0 || o.size.Peers < 1 || o.size.Records < 2 || o.tunnels.Idle < 1 || o.crowd < 1 {
 		return nil, errors.New("numbers must be positive")
 	}
 	for s := range strings.SplitSeq(sections, ",") {

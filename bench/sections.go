@@ -86,6 +86,12 @@ func runTunnels(ctx context.Context, o *options, p *peers.Peers, r *report.Repor
 			return err
 		}
 	}
+	for _, g := range b.RelayTables(o.tunnels) {
+		if err := table(ctx, o, r, w, g); err != nil {
+			return err
+		}
+	}
+	r.Claims = append(r.Claims, tunnels.RelayClaims()...)
 	r.Claims = append(r.Claims, tunnels.Claims(o.tunnels, peers.SSH, encrypted)...)
 	return r.PrintSummary(w, "tunnels, medians", []report.Column{
 		{Label: "1 stream MB/s", Table: load.OneStream},

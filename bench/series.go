@@ -9,6 +9,7 @@ import (
 	"culvert/bench/messages"
 	"culvert/bench/peers"
 	"culvert/bench/report"
+	"culvert/bench/tunnels"
 )
 
 // growths are how cost grows; each package that has such cells has its line here.
@@ -16,6 +17,7 @@ func growths(o *options) []measure.Growth {
 	return []measure.Growth{
 		messages.PeersGrowth(o.size.Peers),
 		messages.RecordsGrowth(10 * o.size.Records),
+		tunnels.Growth(o.crowd),
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 const (
 	block  = 256 << 10
 	sample = 1 << 10 // of each read, compared with what was sent
+	// echoBuffer is small because many connections may stand and do nothing.
+	echoBuffer = 1 << 10
 )
 
 // pattern repeats in what is sent. Every offset within a block looks different.
@@ -86,7 +88,7 @@ func (d *Device) serve(c *net.TCPConn) {
 			_, _ = c.Write(binary.BigEndian.AppendUint64(nil, n))
 		}
 	case modeEcho:
-		_, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
+		_, _ = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, echoBuffer))
 	}
 }
 

@@ -37,7 +37,7 @@ func Throughput(ctx context.Context, to netip.AddrPort, streams int, d time.Dura
 	start := time.Now()
 	end := start.Add(d)
 	var total atomic.Uint64
-	err := each(streams, func(int) error {
+	err := Each(streams, func(int) error {
 		n, err := push(ctx, to, end)
 		total.Add(n)
 		return err
@@ -45,8 +45,8 @@ func Throughput(ctx context.Context, to netip.AddrPort, streams int, d time.Dura
 	return measure.Sample{Value: float64(total.Load()) / 1e6 / time.Since(start).Seconds()}, err
 }
 
-// each runs fn so many times at once, numbered, and returns what failed.
-func each(n int, fn func(int) error) error {
+// Each runs fn so many times at once, numbered, and returns what failed.
+func Each(n int, fn func(int) error) error {
 	var wg sync.WaitGroup
 	errs := make([]error, n)
 	for i := range n {
@@ -94,7 +94,7 @@ func Connections(ctx context.Context, to netip.AddrPort, atOnce int, d time.Dura
 	start := time.Now()
 	end := start.Add(d)
 	var total atomic.Int64
-	err := each(atOnce, func(int) error {
+	err := Each(atOnce, func(int) error {
 		for first := true; first || time.Now().Before(end); first = false {
 			if err := greet(ctx, to, end.Add(grace)); err != nil {
 				return err
@@ -115,11 +115,11 @@ func greet(ctx context.Context, to netip.AddrPort, limit time.Time) error {
 		return err
 	}
 	defer c.Close()
-	return ask(c)
+	return Ask(c)
 }
 
-// ask has the device echo a byte, and from then on whatever comes.
-func ask(c net.Conn) error {
+// Ask has the device echo a byte, and from then on whatever comes.
+func Ask(c net.Conn) error {
 	if _, err := c.Write([]byte{modeEcho, 42}); err != nil {
 		return err
 	}
@@ -140,26 +140,34 @@ func Latency(ctx context.Context, to netip.AddrPort, d time.Duration) (measure.S
 		return measure.Sample{}, err
 	}
 	defer c.Close()
-	if err := ask(c); err != nil {
+	if err := Ask(c); err != nil {
 		return measure.Sample{}, err
 	}
 	var l []float64
-	var back [64]byte
-	word := pattern[:len(back)]
 	end := time.Now().Add(d)
 	for t := time.Now(); len(l) == 0 || t.Before(end); {
-		if _, err := c.Write(word); err != nil {
+		if err := Again(c); err != nil {
 			return measure.Sample{}, err
-		}
-		if _, err := io.ReadFull(c, back[:]); err != nil {
-			return measure.Sample{}, err
-		}
-		if !bytes.Equal(back[:], word) {
-			return measure.Sample{}, errEcho
 		}
 		now := time.Now()
 		l = append(l, float64(now.Sub(t).Nanoseconds())/1e3)
 		t = now
 	}
 	return measure.Sample{Value: report.Median(l)}, nil
+}
+
+// Again sends 64 bytes there and back on a connection that has asked for it.
+func Again(c net.Conn) error {
+	var back [64]byte
+	word := pattern[:len(back)]
+	if _, err := c.Write(word); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(c, back[:]); err != nil {
+		return err
+	}
+	if !bytes.Equal(back[:], word) {
+		return errEcho
+	}
+	return nil
 }

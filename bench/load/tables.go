@@ -135,14 +135,14 @@ const standAtOnce = 16
 func Stand(ctx context.Context, to netip.AddrPort, n int) ([]net.Conn, error) {
 	l := make([]net.Conn, n)
 	limit := time.Now().Add(grace)
-	err := each(min(n, standAtOnce), func(i int) error {
+	err := Each(min(n, standAtOnce), func(i int) error {
 		for ; i < n; i += standAtOnce {
 			c, err := dial(ctx, to, limit)
 			if err != nil {
 				return fmt.Errorf("connection %d: %w", i, err)
 			}
 			l[i] = c
-			if err := ask(c); err != nil {
+			if err := Ask(c); err != nil {
 				return fmt.Errorf("connection %d: %w", i, err)
 			}
 		}

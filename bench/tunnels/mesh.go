@@ -31,6 +31,8 @@ type mesh struct {
 // places are where the others are.
 type places struct {
 	Device       uint16         // port on 127.0.0.1
+	More         []uint16       // of its ports
+	User         int            // which of the user-nodes it is
 	Agent, Relay netip.AddrPort // TCP
 }
 
@@ -42,8 +44,8 @@ var (
 
 const (
 	deviceName = "sink"
-	// users is how many user-nodes there are: one promotes its flows, one does not.
-	users = 2
+	// users is how many user-nodes there are at most. Of two in one process, one promotes its flows, one does not.
+	users = 3
 	// signalByte begins a connection that brings a signed TunnelRequest: what in the daemon a super-node hands on.
 	signalByte  = 0x01
 	signalLimit = 5 * time.Second
@@ -72,6 +74,9 @@ func newMesh(at places, me func(*mesh) []*world.Member) (*mesh, error) {
 	m.device = tunnel.Device{ID: protocol.NewID(world.Domain, sha256.Sum256([]byte(deviceName))), Value: protocol.EndDeviceValue{
 		Name: deviceName, Node: m.agent.Cert.ID, Ports: []protocol.Port{{Number: at.Device, Protocol: protocol.TCP}},
 	}}
+	for _, p := range at.More {
+		m.device.Value.Ports = append(m.device.Value.Ports, protocol.Port{Number: p, Protocol: protocol.TCP})
+	}
 	own := me(m)
 	seed := sha256.Sum256(own[0].Cert.ID[:])
 	m.e, err = w.Endpoint(false, binary.BigEndian.Uint64(seed[:]), own, append([]*world.Member{m.agent, m.relay}, m.users...)...)

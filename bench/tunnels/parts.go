@@ -28,7 +28,11 @@ const (
 
 // Parts are the processes of the tunnels.
 func Parts() map[string]proc.Part {
-	return map[string]proc.Part{partRelay: superNode, partAgent: tunnelNode, partUser: userNode}
+	return map[string]proc.Part{
+		partRelay: superNode, partAgent: tunnelNode, partUser: userNode,
+		partCrowdRelay: obeying(superNode, nil), partCrowdAgent: obeying(tunnelNode, nil),
+		partCrowdUser: crowdUser, partCrowdLoad: crowdLoad, partCrowdDevice: crowdDevice,
+	}
 }
 
 func listen(cfg carrier.TCPConfig) (*carrier.TCP, netip.AddrPort, error) {
