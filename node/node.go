@@ -23,6 +23,7 @@ import (
 	"culvert/node/socks"
 	"culvert/protocol"
 	"culvert/protocol/carrier"
+	"culvert/protocol/carrier/descriptors"
 	"culvert/protocol/endpoint"
 	"culvert/tunnel"
 	"culvert/tunnel/portmap"
@@ -46,6 +47,8 @@ type Config struct {
 	Extension *Extension       // the operator, where this process is one
 	Now       func() time.Time // time.Now where nil
 	Network   Network          // in place of the system's, for tests
+	// Descriptors is how many this process may have; 0: as many as the system says.
+	Descriptors int
 }
 
 // Node is one daemon.
@@ -66,6 +69,7 @@ type Node struct {
 	choice  choice       // of the carrier; see carriers.go
 	ep      *endpoint.Endpoint
 	pool    *batch.Pool[func()]
+	room    *descriptors.Budget
 	tunnels *tunnel.Manager
 	relay   *relay.Relay
 	forward *forwarder
@@ -137,6 +141,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	n.finder = discovery.NewFinder(discovery.FinderConfig{})
 	n.pool = newPool(n.tasks)
+	n.openDescriptors()
 	if err := n.openTunnels(); err != nil {
 		return err
 	}
@@ -335,20 +340,6 @@ func (n *Node) expireLoop(ctx context.Context) {
 			n.log.Warn("expired records not collected", "error", err)
 		}
 	})
-}
-
-// every calls f at once and then at intervals until ctx is done.
-func every(ctx context.Context, d time.Duration, f func()) {
-	t := time.NewTicker(d)
-	defer t.Stop()
-	for {
-		f()
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-	}
 }
 
 // nodeRecord finds a Node record in the local store, for the endpoint.

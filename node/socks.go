@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 
 	"culvert/dht"
 	"culvert/node/localapi"
@@ -25,6 +26,7 @@ func (n *Node) startSOCKS() error {
 	s, err := socks.Serve(l, socks.Config{
 		Opener: socksOpener{n, localapi.Caller{User: "socks " + l.Addr().String()}}, User: set.SOCKSUser, Password: set.SOCKSPassword,
 		Reply: socksReply, Count: n.drops.add, Log: n.log, Open: set.Timeouts.Open.D(),
+		Room: func(c net.Conn) bool { return n.room.Tunnel(c) },
 	})
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ func (b backend) Status(context.Context) (localapi.Status, error) {
 	s := localapi.Status{
 		Version: n.cfg.Version, PID: os.Getpid(), Started: n.started, Listen: append([]string{n.bound().String()}, n.choice.web...),
 		Roles: n.roles(), Memberships: []localapi.Membership{}, Tunnels: len(n.tunnels.Tunnels()), SOCKS: n.socksAddr(),
-		Messages: n.messages(), PortMappings: n.portMappings(),
+		Messages: n.messages(), PortMappings: n.portMappings(), OpenFiles: n.openFiles(),
 	}
 	for _, f := range n.tunnels.Served() {
 		if f.Open > 0 {

@@ -64,7 +64,7 @@ func (n *Node) openWeb(host string) error {
 	if !s.Super {
 		return nil
 	}
-	web := carrier.NewWeb(n.services())
+	web := carrier.NewWeb(n.services(), n.room)
 	took := false
 	take := func(setting, auto string, serve func(*net.TCPListener) error) bool {
 		address := setting

@@ -35,14 +35,14 @@ func (n *Node) openTunnels() (err error) {
 			Tunnels: s.Limits.Tunnels, PeerFlows: s.Limits.TunnelsPerNode, DomainFlows: s.Limits.TunnelsPerDomain,
 		},
 		IdleFlow: s.Timeouts.IdleConnection.D(), IdleLink: s.Timeouts.IdleLink.D(),
-		OpenTimeout: s.Timeouts.Open.D(), Lost: n.linkLost, Stirred: n.linkMade, DialRelay: n.dialRelay,
+		OpenTimeout: s.Timeouts.Open.D(), Lost: n.linkLost, Stirred: n.linkMade, DialRelay: n.dialRelay, Descriptors: n.room,
 	})
 	if err != nil {
 		return err
 	}
 	n.relay, err = relay.New(relay.Config{
 		Verify: n.verifyJoin, Now: n.meshNow, TCP: spliced,
-		Wait: s.Timeouts.Handshake.D(), Connections: s.Limits.Connections, Rate: int64(s.Limits.RelayRate),
+		Wait: s.Timeouts.Handshake.D(), Connections: n.connections(), Descriptors: n.room, Splices: n.part(splicesOf, splicesMax), Rate: int64(s.Limits.RelayRate),
 		Node:   relay.Allowance{Bytes: int64(s.Limits.RelayBytesPerNode) / 24, Rate: int64(s.Limits.RelayRatePerNode)},
 		Domain: relay.Allowance{Bytes: int64(s.Limits.RelayBytesPerDomain) / 24, Rate: int64(s.Limits.RelayRatePerDomain)},
 	})
@@ -79,7 +79,7 @@ func spliced(c relay.Conn) *net.TCPConn {
 func (n *Node) tcpConfig() (carrier.TCPConfig, error) {
 	cfg, err := n.serverTLS()
 	return carrier.TCPConfig{
-		TLS: cfg,
+		TLS: cfg, Descriptors: n.room, HalfOpen: n.part(halfOpenOf, halfOpenMax),
 		Protocols: map[string]func(*tls.Conn){
 			link.ALPN:               func(c *tls.Conn) { n.streamEnded("link", n.tunnels.AcceptLink(c)) },
 			snapshotALPN:            n.serveSnapshots,

@@ -36,6 +36,10 @@ func (m *Manager) ServerTLS() *tls.Config {
 // HELLOs; on error the connection is closed.
 func (m *Manager) AcceptLink(c *tls.Conn) error {
 	leave, ok := m.door.Enter(c.RemoteAddr())
+	if ok && !m.cfg.Descriptors.Tunnel(c) {
+		leave()
+		ok = false
+	}
 	if !ok {
 		_ = c.NetConn().Close()
 		m.counts.linksRefused.Add(1)
@@ -145,6 +149,10 @@ func (m *Manager) remotePublic(c *tls.Conn) bool {
 // connection is a flow's, or closed.
 func (m *Manager) AcceptBulk(conn net.Conn) error {
 	leave, ok := m.door.Enter(conn.RemoteAddr())
+	if ok && !m.cfg.Descriptors.Tunnel(conn) {
+		leave()
+		ok = false
+	}
 	if !ok {
 		_ = conn.Close()
 		m.counts.bulkRefused.Add(1)

@@ -33,8 +33,12 @@ func (t *Tunnel) accept() {
 			}
 			continue
 		}
+		room := t.m.cfg.Descriptors.Tunnel(conn)
 		t.mu.Lock()
-		if t.closed || len(t.conns) >= t.m.cfg.Limits.Connections {
+		if !room {
+			t.lastErr = errNoRoom
+		}
+		if !room || t.closed || len(t.conns) >= t.m.cfg.Limits.Connections {
 			t.mu.Unlock()
 			abort(conn)
 			continue

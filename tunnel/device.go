@@ -192,6 +192,8 @@ func (d *dialer) checkPin(ctx context.Context, addr netip.AddrPort, pin []byte) 
 func deviceError(err error) error {
 	var timeout net.Error
 	switch {
+	case errors.Is(err, ErrLimit):
+		return err
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET):
 		return ErrDeviceRefused
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),

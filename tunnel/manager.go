@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/protocol/carrier/descriptors"
 	"culvert/tunnel/gate"
 	"culvert/tunnel/link"
 )
@@ -56,6 +57,8 @@ type Config struct {
 	DialRelay func(ctx context.Context, at protocol.Peer) (net.Conn, error)
 	// DialDevice connects to devices, after the guard; a net.Dialer.
 	DialDevice func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	// Descriptors says whether there is room for a connection; nil: always.
+	Descriptors *descriptors.Budget
 	// DialDeviceUDP does so for datagrams; a net.Dialer.
 	DialDeviceUDP func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 	// Lost is told that a link has died which nobody ended: this node's own NAT may have lost its table. It must not wait. Nil:
@@ -144,6 +147,7 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.DialRelay == nil {
 		cfg.DialRelay = func(ctx context.Context, at protocol.Peer) (net.Conn, error) { return cfg.DialNode(ctx, at.Addr) }
 	}
+	cfg.DialNode, cfg.DialRelay = withRoom(cfg.Descriptors, cfg.DialNode), withRoom(cfg.Descriptors, cfg.DialRelay)
 	l := &cfg.Limits
 	for _, f := range []struct {
 		v *int
@@ -172,6 +176,7 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.DialDeviceUDP != nil {
 		m.dialer.dialUDP = cfg.DialDeviceUDP
 	}
+	m.dialer.dial, m.dialer.dialUDP = withRoom(cfg.Descriptors, m.dialer.dial), withRoom(cfg.Descriptors, m.dialer.dialUDP)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.meetings = make(map[meetingKey]struct{})
 	m.wg.Go(m.sweepLoop)

@@ -121,6 +121,14 @@ func (t *Tunnel) listen(at netip.AddrPort) error {
 	} else {
 		l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 	}
+	if err == nil && (l != nil && !t.m.cfg.Descriptors.Tunnel(l) || u != nil && !t.m.cfg.Descriptors.Tunnel(u)) {
+		err = errNoRoom
+		if l != nil {
+			_ = l.Close()
+		} else {
+			_ = u.Close()
+		}
+	}
 	if err != nil {
 		t.Close()
 		return fmt.Errorf("tunnel: local address: %w", err)

@@ -45,6 +45,9 @@ func showStatus(w io.Writer, s client.Status, now time.Time) error {
 	if len(s.PortMappings) > 0 {
 		rows = append(rows, []string{"port at the router", showOpened(s.PortMappings)})
 	}
+	if f := s.OpenFiles; f.Few || f.Refused > 0 {
+		rows = append(rows, []string{"open files", showFiles(f)})
+	}
 	if s.Socks != "" {
 		rows = append(rows, []string{"SOCKS5 at", s.Socks})
 	}
@@ -109,6 +112,15 @@ func showOpened(l []client.PortMapping) string {
 		return "not reached from outside yet; the router speaks " + strings.Join(offered, ", ")
 	}
 	return "none; see culvert netcheck"
+}
+
+// showFiles says that there are too few descriptors, and what to do.
+func showFiles(f client.OpenFiles) string {
+	s := fmt.Sprintf("%d allowed, so at most %d connections", f.Limit, f.Connections)
+	if f.Refused > 0 {
+		s += fmt.Sprintf("; %d refused so far", f.Refused)
+	}
+	return s + "; raise LimitNOFILE of the service, or ulimit -n"
 }
 
 func showExpiry(expires, now time.Time) string {

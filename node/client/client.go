@@ -31,6 +31,7 @@ type (
 	OpenRequest = api.OpenRequest
 	Netcheck    = api.Netcheck
 	PortMapping = api.PortMapping
+	OpenFiles   = api.OpenFiles
 )
 
 // dialTime bounds the connection to a socket on this machine.

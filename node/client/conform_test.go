@@ -53,7 +53,7 @@ func TestServerAndDescriptionAgree(t *testing.T) {
 		{localapi.JoinRequest{}, api.JoinRequest{}}, {localapi.LeaveRequest{}, api.LeaveRequest{}},
 		{localapi.Netcheck{}, api.Netcheck{}}, {localapi.NetcheckFamily{}, api.NetcheckFamily{}},
 		{localapi.NetcheckProbe{}, api.NetcheckProbe{}}, {localapi.NetcheckRoute{}, api.NetcheckRoute{}},
-		{localapi.PortMapping{}, api.PortMapping{}}, {localapi.Event{}, api.Event{}}, {localapi.Error{}, api.Error{}},
+		{localapi.PortMapping{}, api.PortMapping{}}, {localapi.OpenFiles{}, api.OpenFiles{}}, {localapi.Event{}, api.Event{}}, {localapi.Error{}, api.Error{}},
 	} {
 		server, described := fields(reflect.TypeOf(pair[0])), fields(reflect.TypeOf(pair[1]))
 		if !reflect.DeepEqual(server, described) {

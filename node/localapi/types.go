@@ -31,6 +31,15 @@ type Status struct {
 	Messages    Messages     `json:"messages"`
 	// PortMappings are what came of asking the router to open the agent's port; empty where it is not asked.
 	PortMappings []PortMapping `json:"port_mappings"`
+	OpenFiles    OpenFiles     `json:"open_files"`
+}
+
+// OpenFiles is how many file descriptors the agent may have, and what that means for connections.
+type OpenFiles struct {
+	Limit       int   `json:"limit"`       // 0 where there is none
+	Connections int   `json:"connections"` // at once, at most
+	Refused     int64 `json:"refused"`     // connections, for want of descriptors
+	Few         bool  `json:"few"`         // fewer connections than limits.connections allows
 }
 
 // Messages says by what an agent's messages travel now.

@@ -27,6 +27,7 @@ type Config struct {
 	User, Password string              // both or none
 	Reply          func(error) Reply   // what an error of the tunnels is to a client; all Failed
 	Count          func(reason string) // told of each connection that ended without a request
+	Room           func(net.Conn) bool // whether there is a descriptor for one more; nil: always
 	Log            *slog.Logger        // of what was refused, at level debug
 
 	Connections int           // at once, 1,024
@@ -126,8 +127,9 @@ func (s *Server) accept() {
 			}
 			continue
 		}
+		room := s.cfg.Room == nil || s.cfg.Room(conn)
 		s.mu.Lock()
-		if s.closed || len(s.conns) >= s.cfg.Connections {
+		if !room || s.closed || len(s.conns) >= s.cfg.Connections {
 			s.mu.Unlock()
 			_ = conn.Close()
 			s.cfg.Count("socks: too many connections")

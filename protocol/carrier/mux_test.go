@@ -28,7 +28,7 @@ func newServed(t testing.TB, cfg MuxConfig, times func(*streamTimes)) *served {
 	if times != nil {
 		times(&s.times)
 	}
-	s.web = NewWeb(Services{ServiceMessages: func(c ByteConn) { _ = s.Serve(c) }})
+	s.web = NewWeb(Services{ServiceMessages: func(c ByteConn) { _ = s.Serve(c) }}, nil)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"culvert/protocol/carrier/descriptors"
 	"culvert/protocol/rawtcp"
 )
 
@@ -27,9 +28,11 @@ type TCPConfig struct {
 	Protocols map[string]func(*tls.Conn) // by ALPN; "" takes clients that offer none
 	Raw       map[byte]func(*Peeked)     // by the first byte, which is still to be read
 
-	HalfOpen  int           // connections without a finished handshake, in all; 4,096
-	PerSource int           // the same for one address or IPv6 /64; 128
-	Timeout   time.Duration // to show the first byte and finish the handshake; 10 s
+	HalfOpen  int // connections without a finished handshake, in all; 4,096
+	PerSource int // the same for one address or IPv6 /64; 128
+	// Descriptors says whether there is room for a connection; nil: always.
+	Descriptors *descriptors.Budget
+	Timeout     time.Duration // to show the first byte and finish the handshake; 10 s
 }
 
 // reason is why a connection ended before a handler saw it.
@@ -167,6 +170,12 @@ func (s *TCP) acceptLoop() {
 		conn, err := s.accept()
 		if err == nil {
 			pause = shortest
+			// Where hardly anything is left, one that has proved nothing yet makes room for the next, or it has none.
+			if !s.cfg.Descriptors.Stranger(conn) && !s.half.dropOldest(reasonDescriptors) {
+				s.counts[reasonDescriptors].Add(1)
+				abort(conn)
+				continue
+			}
 			s.admit(conn)
 			continue
 		}

@@ -21,7 +21,7 @@ import (
 // testWeb offers services on loopback by TLS and by plain HTTP.
 func testWeb(t testing.TB, s Services) (https, plain string) {
 	t.Helper()
-	w := NewWeb(s)
+	w := NewWeb(s, nil)
 	t.Cleanup(func() { _ = w.Close() })
 	listen := func(serve func(*net.TCPListener) error) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

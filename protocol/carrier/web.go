@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"culvert/protocol/carrier/descriptors"
 )
 
 const (
@@ -23,6 +25,7 @@ const (
 // WebSockets. To everybody else it is a web server that has nothing.
 type Web struct {
 	services Services
+	budget   *descriptors.Budget
 	server   *http.Server
 	given    chan net.Conn
 	stop     chan struct{}
@@ -36,10 +39,10 @@ type Web struct {
 	sources map[netip.Addr]int
 }
 
-// NewWeb makes a Web without listeners; Close it.
-func NewWeb(s Services) *Web {
+// NewWeb makes a Web without listeners; Close it. A nil budget always has room.
+func NewWeb(s Services, budget *descriptors.Budget) *Web {
 	w := &Web{
-		services: s, given: make(chan net.Conn), stop: make(chan struct{}),
+		services: s, budget: budget, given: make(chan net.Conn), stop: make(chan struct{}),
 		asking: make(map[net.Conn]netip.Addr), sources: make(map[netip.Addr]int),
 	}
 	w.server = &http.Server{
@@ -85,6 +88,7 @@ func (w *Web) serve(l *net.TCPListener, cfg TCPConfig) error {
 		_ = l.Close()
 		return net.ErrClosed
 	}
+	cfg.Descriptors = w.budget
 	s, err := ServeTCP(l, cfg)
 	if err != nil {
 		_ = l.Close()

@@ -11,7 +11,7 @@ import (
 
 // Clients that say half of a request are few, however many there want to be, and whoever speaks is heard when they have left.
 func TestWebBoundsWhoAsks(t *testing.T) {
-	w := NewWeb(Services{ServiceMessages: func(c ByteConn) { _ = c.Close() }})
+	w := NewWeb(Services{ServiceMessages: func(c ByteConn) { _ = c.Close() }}, nil)
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/protocol/carrier/descriptors"
 )
 
 // Conn is a connection as the relay needs it: a *net.TCPConn, or one of which the first bytes were read and are read again
@@ -25,6 +26,9 @@ type Config struct {
 	// TCP gives the bare TCP connection inside a Conn, from which nothing was read ahead any more; nil: the Conn itself where
 	// it is one.
 	TCP func(Conn) *net.TCPConn
+
+	// Descriptors says whether there is room for a connection; nil: always.
+	Descriptors *descriptors.Budget
 
 	Wait        time.Duration // for the other end, 10 s
 	Idle        time.Duration // without a byte either way, 10 min
@@ -55,12 +59,14 @@ const (
 	reasonReset
 	reasonBytes
 	reasonCrowded
+	reasonDescriptors
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	"joined", "unreadable join", "join not verified", "the two ends do not fit", "token spent", "relay full",
 	"allowance of node or domain used up", "the other end did not come", "closed", "idle", "reset", "bytes used up", "too many strangers",
+	"out of descriptors",
 }
 
 // ErrRefused is what Serve returns for a connection that was not joined.

@@ -67,6 +67,9 @@ func (r *Relay) Serve(conn Conn) error {
 }
 
 func (r *Relay) track(g *guest) reason {
+	if !r.cfg.Descriptors.Tunnel(g.conn) {
+		return reasonDescriptors
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {

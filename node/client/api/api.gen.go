@@ -354,6 +354,21 @@ type NetcheckRoute struct {
 	Why string `json:"why"`
 }
 
+// OpenFiles How many file descriptors the agent may have, and what that means for connections.
+type OpenFiles struct {
+	// Connections Connections at once, at most.
+	Connections int `json:"connections"`
+
+	// Few There are fewer descriptors than limits.connections would need.
+	Few bool `json:"few"`
+
+	// Limit 0 where there is none.
+	Limit int `json:"limit"`
+
+	// Refused Connections refused for want of descriptors; the last fifth is kept for lookups.
+	Refused int64 `json:"refused"`
+}
+
 // OpenRequest What is asked of a tunnel.
 type OpenRequest struct {
 	// Device Name, NAME@DOMAIN or ID.
@@ -481,6 +496,9 @@ type Status struct {
 
 	// Messages By what the agent's messages travel now.
 	Messages Messages `json:"messages"`
+
+	// OpenFiles How many file descriptors the agent may have, and what that means for connections.
+	OpenFiles OpenFiles `json:"open_files"`
 
 	// PID Process ID of the agent.
 	PID int `json:"pid"`
