@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"culvert/node"
+	"culvert/node/config"
 )
 
 // The test binary is a node, too: processes that are to be killed are this one again, with these set.
@@ -21,6 +23,8 @@ const (
 	envDir    = "NODETEST_DIR"
 	envListen = "NODETEST_LISTEN"
 	envSuper  = "NODETEST_SUPER"
+	// envConsent is “NAME PORT” of a device that the node may serve on this machine.
+	envConsent = "NODETEST_CONSENT"
 )
 
 func TestMain(m *testing.M) {
@@ -55,6 +59,13 @@ func runProcess(dir string) error {
 	defer stop()
 	s := loopbackSettings()
 	s.Listen, s.Super = os.Getenv(envListen), os.Getenv(envSuper) != ""
+	if name, port, ok := strings.Cut(os.Getenv(envConsent), " "); ok {
+		p, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return err
+		}
+		s.Consent = []config.Consent{{Device: name, Ports: []config.Port{{Number: uint16(p)}}}}
+	}
 	n, err := node.New(ctx, node.Config{Dir: dir, Settings: s, Version: "test", Log: newLog(os.Stderr)})
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ type process struct {
 	*agent
 	cmd  *exec.Cmd
 	said io.Writer // gets the log, where it is wanted
+	wrap func(*exec.Cmd)
 }
 
 // superProcess makes a super-node that is a process, and waits until it serves.
@@ -39,6 +40,9 @@ func (p *process) start() {
 	p.cmd.Stderr = testLog{p.t, p.name}
 	if p.said != nil {
 		p.cmd.Env, p.cmd.Stderr = append(p.cmd.Env, "NODETEST_LOG=1"), p.said
+	}
+	if p.wrap != nil {
+		p.wrap(p.cmd)
 	}
 	noError(p.t, p.cmd.Start())
 	p.connect()
