@@ -12,4 +12,8 @@
 //
 // “on the link” are flows that are never promoted (PromoteAfter −1); otherwise a flow gets a connection of its own after a
 // megabyte, as in the daemon, and the figure contains the beginning.
+//
+// A Crowd is many tunnels that stand at once. No process may have as many descriptors as both ends of ten thousand need, so that
+// there are three user-nodes, the load and the device are processes, too, and all take orders (control.go). What the nodes hold is
+// read after they have given back what they do not use, as the daemon does while it is idle.
 package tunnels
