@@ -55,13 +55,16 @@ func New(cfg Config) (*Relay, error) {
 // end, or joined; from then on no goroutine of the caller's is needed. A refusal that comes later is counted like the others.
 func (r *Relay) Serve(conn Conn) error {
 	g := &guest{conn: conn}
+	// Counted before the other end can know.
 	if why := r.track(g); why != reasonNone {
+		err := r.refuse(why)
 		_ = conn.Close()
-		return r.refuse(why)
+		return err
 	}
 	if why := r.serve(g); why != reasonNone {
+		err := r.refuse(why)
 		r.dismiss(g)
-		return r.refuse(why)
+		return err
 	}
 	return nil
 }
