@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"culvert/operator"
@@ -80,9 +81,27 @@ func Serve(ctx context.Context, c Config) error {
 func nextProtos(s carrier.Services) map[string]func(*http.Server, *tls.Conn, http.Handler) {
 	m := make(map[string]func(*http.Server, *tls.Conn, http.Handler))
 	for name, serve := range s {
-		m[name] = func(_ *http.Server, c *tls.Conn, _ http.Handler) { serve(carrier.OverTLS(c)) }
+		m[name] = func(_ *http.Server, c *tls.Conn, _ http.Handler) {
+			k := &kept{ByteConn: carrier.OverTLS(c), closed: make(chan struct{})}
+			serve(k)
+			<-k.closed // net/http closes the connection when this returns; a service may need it for longer
+		}
 	}
 	return m
+}
+
+// kept is a connection that tells when its service has closed it.
+type kept struct {
+	carrier.ByteConn
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Close implements carrier.ByteConn.
+func (k *kept) Close() error {
+	err := k.ByteConn.Close()
+	k.once.Do(func() { close(k.closed) })
+	return err
 }
 
 // Handler is everything that the HTTPS port answers, the WebSockets of streams included.
