@@ -207,7 +207,7 @@ func echoOf(b []byte, reply bool) (k [17]byte, ok bool) {
 		}
 		k[0] = protocol.TypeSigned
 		copy(k[1:], b[4:12])
-	case protocol.TypeSealed:
+	case protocol.TypeSealed, protocol.TypeBundle:
 		k[0] = protocol.TypeSealed
 		copy(k[1:], b[4:20])
 	case protocol.TypeHint:
