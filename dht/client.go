@@ -50,6 +50,7 @@ type Client struct {
 	pmap    *partition.Map
 	closed  bool
 	running sync.WaitGroup
+	flights map[protocol.ID]*flight // by who is asked
 
 	asked   atomic.Uint64 // questions for the map so far
 	refresh gate          // one question for the map at a time
@@ -74,7 +75,7 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	c := &Client{cfg: cfg, certs: newCertificates(), marks: newMarks(), handOns: newHandOns(), refresh: newGate(), rand: rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))}
+	c := &Client{cfg: cfg, certs: newCertificates(), marks: newMarks(), handOns: newHandOns(), refresh: newGate(), flights: make(map[protocol.ID]*flight), rand: rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }

@@ -55,6 +55,7 @@ type Lookup struct {
 	got  map[int]*answer // by tag
 	step struct{ operators bool }
 	moves
+	useless struct{ busy, outside, unsound int } // answers
 
 	done    bool
 	err     error
@@ -131,12 +132,14 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 	}
 	if !l.cfg.NoRefresh {
 		if acts, ok := l.outside(now, e, a, l.cfg.Scores); ok {
+			l.useless.outside++
 			return acts
 		}
 	}
 	id := a.member.Peer.ID
 	if e.Command == protocol.CmdBusy {
 		delete(l.got, e.Tag) // half a list is none
+		l.useless.busy++
 		l.w.refused(now, a, e.Payload, l.cfg.Scores, l.cfg.Rand)
 		return l.instead(now)
 	}
@@ -149,6 +152,7 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 	list, err := l.cfg.Target.parse(e.Command, e.Payload)
 	if err != nil || !l.take(now, g, list) {
 		*g = answer{older: g.older} // nothing of a liar's list is used
+		l.useless.unsound++
 		l.bad(id, now)
 		return nil
 	}
@@ -316,7 +320,8 @@ func (l *Lookup) finish(now time.Time, best map[protocol.ID]*protocol.Record) []
 	case withdrawn && (l.cfg.Target.single() || sound >= min(readQuorum, len(l.cfg.Members))) || l.allEmpty():
 		l.err = ErrNotFound
 	default:
-		l.err = fmt.Errorf("%w: %d of %d asked", ErrUnreachable, sound, len(l.w.asks))
+		u := &l.useless
+		l.err = fmt.Errorf("%w: %d of %d asked; %d busy, %d not serving, %d not to be believed", ErrUnreachable, sound, len(l.w.asks), u.busy, u.outside, u.unsound)
 	}
 	return nil
 }

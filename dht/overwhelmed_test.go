@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"culvert/dht"
+	"culvert/protocol"
 )
 
 // Hundreds of lookups that nobody answers end in time and ask for the map together, not one after the other: whoever has
@@ -74,5 +75,44 @@ func TestWaitingForTheMapEndsWithItsCaller(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		wg.Wait()
+	})
+}
+
+// A lookup that others answer is over before the map is here that one member has named. The map is learned all the same: else
+// every lookup would go by the old one, until those who still serve by it are gone.
+func TestANamedMapIsLearnedThoughTheLookupIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		f.began = time.Now()
+		ms := f.mesh(3, dht.Config{})
+		a := f.world.Node(7, "a")
+		c := f.client(a, ms[0].server.Map())
+		defer c.Close()
+		if err := c.Store(t.Context(), f.world.Info(a, 1, f.clock())); err != nil {
+			t.Fatal(err)
+		}
+		_, recs, head := f.world.Map(2, ms[0].node, ms[1].node, ms[2].node)
+		if _, err := ms[2].server.Apply(t.Context(), f.clock(), append(recs, head)); err != nil || ms[2].server.Map().Epoch() != 2 {
+			t.Fatal(err)
+		}
+		ms[2].hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
+			switch v.Command {
+			case protocol.CmdGetNodeInfo:
+				return protocol.Reply(protocol.WrongRange{Epoch: 2})
+			case protocol.CmdGetSuperNodes:
+				time.Sleep(100 * time.Millisecond)
+			}
+			return out
+		}
+		began := time.Now()
+		for range 20 {
+			if _, err := c.Lookup(t.Context(), dht.Target{Kind: dht.FindNodeInfo, Key: a.ID}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		if c.Map().Epoch() != 2 {
+			t.Errorf("still by the map of epoch %d after %v", c.Map().Epoch(), time.Since(began))
+		}
 	})
 }

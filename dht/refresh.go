@@ -103,18 +103,53 @@ func (c *Client) refreshOnce(ctx context.Context, quorum int) error {
 	return c.takeMap(ctx, cfg)
 }
 
-// refreshFrom has one member show the map of the epoch that it has named.
+// maxFlights is how many members are asked for a map that they have named at the same time.
+const maxFlights = 8
+
+// flight is a question to one member for the map that it has named.
+type flight struct{ done chan struct{} }
+
+// refreshFrom has one member show the map of the epoch that it has named. The question outlives whoever asks it: a lookup that
+// others answer meanwhile is over sooner than the map is here, and the next would be sent by the old map again. It does not
+// wait for a question to everybody, which takes its time when many are silent.
 func (c *Client) refreshFrom(ctx context.Context, p protocol.Peer, epoch uint64) error {
-	if err := c.refresh.enter(ctx); err != nil {
-		return err
-	}
-	defer c.refresh.leave()
-	if epochOf(c.Map()) >= epoch {
+	f := c.fly(p, epoch)
+	if f == nil {
 		return nil
 	}
-	cfg := c.mapConfig()
-	cfg.Members, cfg.Operators = []partition.Member{{Peer: p, Domain: p.ID.Domain(), Range: partition.Whole()}}, nil
-	return c.takeMap(ctx, cfg)
+	select {
+	case <-f.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// fly starts the question, or joins one; nil where there is none to wait for.
+func (c *Client) fly(p protocol.Peer, epoch uint64) *flight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || epochOf(c.pmap) >= epoch {
+		return nil
+	}
+	f := c.flights[p.ID]
+	if f != nil || len(c.flights) >= maxFlights {
+		return f
+	}
+	f = &flight{done: make(chan struct{})}
+	c.flights[p.ID] = f
+	c.running.Go(func() {
+		ctx, cancel := context.WithTimeout(c.ctx, lateFactor*c.cfg.Timeout)
+		defer cancel()
+		cfg := c.mapConfig()
+		cfg.Members, cfg.Operators = []partition.Member{{Peer: p, Domain: p.ID.Domain(), Range: partition.Whole()}}, nil
+		_ = c.takeMap(ctx, cfg) // whoever waits looks at the map
+		c.mu.Lock()
+		delete(c.flights, p.ID)
+		c.mu.Unlock()
+		close(f.done)
+	})
+	return f
 }
 
 func (c *Client) mapConfig() LookupConfig {
