@@ -33,7 +33,7 @@ type StoreConfig struct {
 type StoreOp struct {
 	cfg       StoreConfig
 	w         waves
-	acked     map[protocol.ID]bool
+	acked     map[protocol.ID]uint64
 	refused   map[protocol.ID]protocol.Stored
 	operators bool
 	taken     bool // by an operator that is not of the range
@@ -46,7 +46,7 @@ type StoreOp struct {
 func NewStoreOp(cfg StoreConfig) *StoreOp {
 	w := newWaves(cfg.Timeout)
 	w.size = writeQuorum
-	return &StoreOp{cfg: cfg, w: w, acked: make(map[protocol.ID]bool), refused: make(map[protocol.ID]protocol.Stored),
+	return &StoreOp{cfg: cfg, w: w, acked: make(map[protocol.ID]uint64), refused: make(map[protocol.ID]protocol.Stored),
 		moves: moves{epoch: cfg.Epoch}}
 }
 
@@ -118,7 +118,7 @@ func (s *StoreOp) answered(now time.Time, e Event) []Action {
 		s.bad(id, now)
 	case st.Status == protocol.StatusOK:
 		s.cfg.Scores.Good(id, now.Sub(a.since))
-		s.acked[id] = true
+		s.acked[id] = st.Map
 		return s.behind(st, a)
 	case st.Status == protocol.StatusRange: // an operator has it, where nobody of the range may
 		s.taken = true
@@ -132,7 +132,8 @@ func (s *StoreOp) answered(now time.Time, e Event) []Action {
 func (s *StoreOp) lacking(p Placed) int {
 	have := 0
 	for _, m := range p.Members {
-		if s.acked[m.Peer.ID] {
+		// Who goes by a map that nobody can show may keep the record under one of its keys only.
+		if by, ok := s.acked[m.Peer.ID]; ok && (by <= s.epoch || len(s.cfg.Placed) == 1) {
 			have++
 		}
 	}
