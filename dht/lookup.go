@@ -56,6 +56,9 @@ type Lookup struct {
 	step struct{ operators bool }
 	moves
 	useless struct{ busy, outside, unsound int } // answers
+	// lags: a member held an older record than this reader has seen. It may be given the newer a moment later, where the first who
+	// was has died.
+	lags bool
 
 	done    bool
 	err     error
@@ -151,6 +154,10 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 	}
 	list, err := l.cfg.Target.parse(e.Command, e.Payload)
 	if err != nil || !l.take(now, g, list) {
+		if g.older {
+			l.lags = true
+			l.away = append(l.away, a.member)
+		}
 		*g = answer{older: g.older} // nothing of a liar's list is used
 		l.useless.unsound++
 		l.bad(id, now)
@@ -218,7 +225,11 @@ func (l *Lookup) proceed(now time.Time) []Action {
 			l.w.deadline = now.Add(time.Hour)
 			return l.ask()
 		case !l.again && len(l.away) > 0:
-			if l.w.queue = l.secondTry(now, l.w.timeout/2, l.cfg.Members); len(l.w.queue) > 0 {
+			wait := l.w.timeout / 2
+			if l.lags {
+				wait = l.w.timeout
+			}
+			if l.w.queue = l.secondTry(now, wait, l.cfg.Members); len(l.w.queue) > 0 {
 				l.w.deadline = l.pause
 				return nil
 			}

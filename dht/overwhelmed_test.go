@@ -116,3 +116,57 @@ func TestANamedMapIsLearnedThoughTheLookupIsOver(t *testing.T) {
 		}
 	})
 }
+
+// Only one member had the newest version, and gave it to a reader before it died. The others have it a moment later: the
+// reader, who takes no older one, asks them once more.
+func TestAnOlderAnswerIsAskedForOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		f.began = time.Now()
+		ms := f.mesh(4, dht.Config{})
+		a := f.world.Node(7, "a")
+		c := f.client(a, ms[0].server.Map())
+		defer c.Close()
+		target := dht.Target{Kind: dht.FindNodeInfo, Key: a.ID}
+		old, newest := f.world.Info(a, 1, f.clock()), f.world.Info(a, 2, f.clock())
+		for _, m := range ms {
+			if _, err := m.server.Apply(t.Context(), f.clock(), [][]byte{a.Record, old}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := ms[0].server.Apply(t.Context(), f.clock(), [][]byte{newest}); err != nil {
+			t.Fatal(err)
+		}
+		for recs := []*protocol.Record(nil); len(recs) == 0 || recs[0].Sequence != 2; {
+			var err error
+			if recs, err = c.Lookup(t.Context(), target); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, m := range ms[1:] { // nobody hands it on meanwhile
+			m.hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
+				if v.Command == protocol.CmdGetNodeInfo {
+					return protocol.Reply(protocol.NodeInfo{RecordList: protocol.RecordList{Records: [][]byte{old}}})
+				}
+				return out
+			}
+		}
+		ms[0].down = true
+		went := time.AfterFunc(dht.DefaultTimeout, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for _, m := range ms[1:] {
+				m.hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
+					if v.Command == protocol.CmdGetNodeInfo {
+						return protocol.Reply(protocol.NodeInfo{RecordList: protocol.RecordList{Records: [][]byte{newest}}})
+					}
+					return out
+				}
+			}
+		})
+		defer went.Stop()
+		if recs, err := c.Lookup(t.Context(), target); err != nil || recs[0].Sequence != 2 {
+			t.Errorf("%v", err)
+		}
+	})
+}

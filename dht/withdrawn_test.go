@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"culvert/dht"
@@ -14,31 +15,34 @@ import (
 
 // A reader that has been told of a withdrawal does not believe in the record before it any more, whoever still has it.
 func TestWithdrawalIsRemembered(t *testing.T) {
-	f := newFabric(t)
-	ms := f.mesh(1, dht.Config{})
-	a, b := f.world.Node(7, "a"), f.world.Node(7, "b")
-	before, withdrawal := f.world.Info(a, 1, start), f.world.Withdrawal(a, 2, start)
-	if _, err := ms[0].server.Apply(t.Context(), start, [][]byte{a.Record, withdrawal}); err != nil {
-		t.Fatal(err)
-	}
-	c := dht.NewClient(dht.ClientConfig{
-		Caller: caller{f, b}, Self: b.ID, Trust: f.world.Trust, RootKey: f.world.Root.Signing.Public(), Now: f.clock,
-	})
-	defer c.Close()
-	c.SetMap(ms[0].server.Map())
-	target := dht.Target{Kind: dht.FindNodeInfo, Key: a.ID}
-	if _, err := c.Lookup(t.Context(), target); !errors.Is(err, dht.ErrNotFound) {
-		t.Fatalf("withdrawn: %v", err)
-	}
-	ms[0].hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
-		if v.Command != protocol.CmdGetNodeInfo {
-			return out
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		f.began = time.Now()
+		ms := f.mesh(1, dht.Config{})
+		a, b := f.world.Node(7, "a"), f.world.Node(7, "b")
+		before, withdrawal := f.world.Info(a, 1, start), f.world.Withdrawal(a, 2, start)
+		if _, err := ms[0].server.Apply(t.Context(), start, [][]byte{a.Record, withdrawal}); err != nil {
+			t.Fatal(err)
 		}
-		return protocol.Reply(protocol.NodeInfo{RecordList: protocol.RecordList{Records: [][]byte{before}}})
-	}
-	if recs, err := c.Lookup(t.Context(), target); len(recs) > 0 || !errors.Is(err, dht.ErrUnreachable) {
-		t.Errorf("the record came back: %v, %v", recs, err)
-	}
+		c := dht.NewClient(dht.ClientConfig{
+			Caller: caller{f, b}, Self: b.ID, Trust: f.world.Trust, RootKey: f.world.Root.Signing.Public(), Now: f.clock,
+		})
+		defer c.Close()
+		c.SetMap(ms[0].server.Map())
+		target := dht.Target{Kind: dht.FindNodeInfo, Key: a.ID}
+		if _, err := c.Lookup(t.Context(), target); !errors.Is(err, dht.ErrNotFound) {
+			t.Fatalf("withdrawn: %v", err)
+		}
+		ms[0].hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
+			if v.Command != protocol.CmdGetNodeInfo {
+				return out
+			}
+			return protocol.Reply(protocol.NodeInfo{RecordList: protocol.RecordList{Records: [][]byte{before}}})
+		}
+		if recs, err := c.Lookup(t.Context(), target); len(recs) > 0 || !errors.Is(err, dht.ErrUnreachable) {
+			t.Errorf("the record came back: %v, %v", recs, err)
+		}
+	})
 }
 
 // That a list holds nothing but withdrawals is one word among the many that "not found" takes.
