@@ -143,28 +143,26 @@ func TestAnOlderAnswerIsAskedForOnceMore(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, m := range ms[1:] { // nobody hands it on meanwhile
+		// All three say the older until half a second after the last of them was asked.
+		asked, given := make(map[protocol.ID]bool), time.Time{}
+		for _, m := range ms[1:] {
 			m.hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
-				if v.Command == protocol.CmdGetNodeInfo {
-					return protocol.Reply(protocol.NodeInfo{RecordList: protocol.RecordList{Records: [][]byte{old}}})
+				if v.Command != protocol.CmdGetNodeInfo {
+					return out
 				}
-				return out
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				now := f.now.Add(time.Since(f.began))
+				if !given.IsZero() && now.After(given) {
+					return protocol.Reply(protocol.NodeInfo{RecordList: protocol.RecordList{Records: [][]byte{newest}}})
+				}
+				if asked[m.node.ID] = true; len(asked) == 3 && given.IsZero() {
+					given = now.Add(500 * time.Millisecond)
+				}
+				return protocol.Reply(protocol.NodeInfo{RecordList: protocol.RecordList{Records: [][]byte{old}}})
 			}
 		}
 		ms[0].down = true
-		went := time.AfterFunc(dht.DefaultTimeout, func() {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			for _, m := range ms[1:] {
-				m.hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
-					if v.Command == protocol.CmdGetNodeInfo {
-						return protocol.Reply(protocol.NodeInfo{RecordList: protocol.RecordList{Records: [][]byte{newest}}})
-					}
-					return out
-				}
-			}
-		})
-		defer went.Stop()
 		if recs, err := c.Lookup(t.Context(), target); err != nil || recs[0].Sequence != 2 {
 			t.Errorf("%v", err)
 		}
