@@ -7,8 +7,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -46,24 +44,6 @@ func stuff(t *testing.T, dir string) (room func()) {
 		}
 	}
 	return func() { noError(t, os.Remove(path)) }
-}
-
-// said is a process's log.
-type said struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (s *said) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(b)
-}
-
-func (s *said) count(text string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Count(s.b.String(), text)
 }
 
 // A real file system has no room left under a super-node and an operator: what they have is served, what is new refused, one line
