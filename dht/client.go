@@ -50,10 +50,10 @@ type Client struct {
 	pmap    *partition.Map
 	closed  bool
 	running sync.WaitGroup
-	flights map[protocol.ID]*flight // by who is asked
+	flights map[protocol.ID]chan struct{} // questions for a map that one member has named, by who is asked; closed at the end
 
 	asked   atomic.Uint64 // questions for the map so far
-	refresh gate          // one question for the map at a time
+	refresh gate          // one question to everybody for the map at a time
 	last    outcome       // of the last one that was heard out; behind refresh
 }
 
@@ -75,7 +75,7 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	c := &Client{cfg: cfg, certs: newCertificates(), marks: newMarks(), handOns: newHandOns(), refresh: newGate(), flights: make(map[protocol.ID]*flight), rand: rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))}
+	c := &Client{cfg: cfg, certs: newCertificates(), marks: newMarks(), handOns: newHandOns(), refresh: newGate(), flights: make(map[protocol.ID]chan struct{}), rand: rand.New(rand.NewPCG(cfg.Seed[0], cfg.Seed[1]))}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }

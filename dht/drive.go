@@ -77,7 +77,7 @@ func (c *Client) mapEvent(ctx context.Context, a Action, k protocol.ID) Event {
 	if a.Peer.ID.IsZero() {
 		_ = c.refreshTogether(ctx)
 	} else {
-		_ = c.refreshFrom(ctx, a.Peer, a.Epoch)
+		c.refreshFrom(ctx, a.Peer, a.Epoch)
 	}
 	m := c.Map()
 	e := Event{Kind: EventMap, Members: c.servingBy(m, k)}

@@ -9,18 +9,24 @@ import (
 	"time"
 
 	"culvert/dht"
+	"culvert/dht/storetest"
 	"culvert/protocol"
 )
+
+// reading is a mesh of so many, inside a bubble, and a node that reads.
+func reading(t *testing.T, members int) (*fabric, []*member, *storetest.Node, *dht.Client) {
+	f := newFabric(t)
+	f.began = time.Now()
+	ms := f.mesh(members, dht.Config{})
+	a := f.world.Node(7, "a")
+	return f, ms, a, f.client(a, ms[0].server.Map())
+}
 
 // Hundreds of lookups that nobody answers end in time and ask for the map together, not one after the other: whoever has
 // given up leaves the queue, and what one has found out is true for all.
 func TestFailingLookupsShareTheQuestionForTheMap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFabric(t)
-		f.began = time.Now()
-		ms := f.mesh(3, dht.Config{})
-		a := f.world.Node(7, "a")
-		c := f.client(a, ms[0].server.Map())
+		f, ms, a, c := reading(t, 3)
 		defer c.Close()
 		for _, m := range ms {
 			m.down = true
@@ -56,10 +62,7 @@ func TestFailingLookupsShareTheQuestionForTheMap(t *testing.T) {
 // Who waits for another's question for the map may give up.
 func TestWaitingForTheMapEndsWithItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFabric(t)
-		f.began = time.Now()
-		ms := f.mesh(2, dht.Config{})
-		c := f.client(f.world.Node(7, "a"), ms[0].server.Map())
+		_, ms, _, c := reading(t, 2)
 		defer c.Close()
 		ms[0].down, ms[1].down = true, true
 		var wg sync.WaitGroup
@@ -82,11 +85,7 @@ func TestWaitingForTheMapEndsWithItsCaller(t *testing.T) {
 // every lookup would go by the old one, until those who still serve by it are gone.
 func TestANamedMapIsLearnedThoughTheLookupIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFabric(t)
-		f.began = time.Now()
-		ms := f.mesh(3, dht.Config{})
-		a := f.world.Node(7, "a")
-		c := f.client(a, ms[0].server.Map())
+		f, ms, a, c := reading(t, 3)
 		defer c.Close()
 		if err := c.Store(t.Context(), f.world.Info(a, 1, f.clock())); err != nil {
 			t.Fatal(err)
@@ -121,11 +120,7 @@ func TestANamedMapIsLearnedThoughTheLookupIsOver(t *testing.T) {
 // reader, who takes no older one, asks them once more.
 func TestAnOlderAnswerIsAskedForOnceMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFabric(t)
-		f.began = time.Now()
-		ms := f.mesh(4, dht.Config{})
-		a := f.world.Node(7, "a")
-		c := f.client(a, ms[0].server.Map())
+		f, ms, a, c := reading(t, 4)
 		defer c.Close()
 		target := dht.Target{Kind: dht.FindNodeInfo, Key: a.ID}
 		old, newest := f.world.Info(a, 1, f.clock()), f.world.Info(a, 2, f.clock())

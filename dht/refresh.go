@@ -106,38 +106,30 @@ func (c *Client) refreshOnce(ctx context.Context, quorum int) error {
 // maxFlights is how many members are asked for a map that they have named at the same time.
 const maxFlights = 8
 
-// flight is a question to one member for the map that it has named.
-type flight struct{ done chan struct{} }
-
-// refreshFrom has one member show the map of the epoch that it has named. The question outlives whoever asks it: a lookup that
-// others answer meanwhile is over sooner than the map is here, and the next would be sent by the old map again. It does not
-// wait for a question to everybody, which takes its time when many are silent.
-func (c *Client) refreshFrom(ctx context.Context, p protocol.Peer, epoch uint64) error {
-	f := c.fly(p, epoch)
-	if f == nil {
-		return nil
-	}
-	select {
-	case <-f.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// refreshFrom has one member show the map that it has named. The question outlives whoever asks it: a lookup that others answer
+// meanwhile is over sooner than the map is here, and the next would be sent by the old map again. It does not wait for a
+// question to everybody, which takes its time when many are silent.
+func (c *Client) refreshFrom(ctx context.Context, p protocol.Peer, epoch uint64) {
+	if done := c.fly(p, epoch); done != nil {
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
 	}
 }
 
 // fly starts the question, or joins one; nil where there is none to wait for.
-func (c *Client) fly(p protocol.Peer, epoch uint64) *flight {
+func (c *Client) fly(p protocol.Peer, epoch uint64) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || epochOf(c.pmap) >= epoch {
 		return nil
 	}
-	f := c.flights[p.ID]
-	if f != nil || len(c.flights) >= maxFlights {
-		return f
+	if done, ok := c.flights[p.ID]; ok || len(c.flights) >= maxFlights {
+		return done
 	}
-	f = &flight{done: make(chan struct{})}
-	c.flights[p.ID] = f
+	done := make(chan struct{})
+	c.flights[p.ID] = done
 	c.running.Go(func() {
 		ctx, cancel := context.WithTimeout(c.ctx, lateFactor*c.cfg.Timeout)
 		defer cancel()
@@ -147,9 +139,9 @@ func (c *Client) fly(p protocol.Peer, epoch uint64) *flight {
 		c.mu.Lock()
 		delete(c.flights, p.ID)
 		c.mu.Unlock()
-		close(f.done)
+		close(done)
 	})
-	return f
+	return done
 }
 
 func (c *Client) mapConfig() LookupConfig {
