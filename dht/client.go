@@ -237,9 +237,9 @@ func (c *Client) run(ctx context.Context, cfg LookupConfig) (*Lookup, error) {
 		return nil, ErrNoMap
 	}
 	l, t := NewLookup(cfg), cfg.Target
-	return l, c.drive(ctx, l, t.place(), func(ctx context.Context, p protocol.Peer, v *protocol.Verified) {
+	return l, c.drive(ctx, l, t.place(), func(ctx context.Context, p protocol.Peer, v *protocol.Verified) bool {
 		c.meet(ctx, t, p, v)
-		c.certify(ctx, t, p, v)
+		return c.certify(ctx, t, p, v)
 	})
 }
 

@@ -19,8 +19,8 @@ type machine interface {
 const lateFactor = 4
 
 // drive runs a machine to its end: one goroutine for each question, all of which it waits for. prepare sees an answer before
-// the machine does.
-func (c *Client) drive(ctx context.Context, m machine, k protocol.ID, prepare func(context.Context, protocol.Peer, *protocol.Verified)) error {
+// the machine does; false says that what its records are proved by did not come.
+func (c *Client) drive(ctx context.Context, m machine, k protocol.ID, prepare func(context.Context, protocol.Peer, *protocol.Verified) bool) error {
 	left := func() error {
 		if c.ctx.Err() != nil {
 			return ErrClosed
@@ -92,49 +92,16 @@ func (c *Client) mapEvent(ctx context.Context, a Action, k protocol.ID) Event {
 	return e
 }
 
-func (c *Client) ask(ctx context.Context, a Action, prepare func(context.Context, protocol.Peer, *protocol.Verified)) Event {
+func (c *Client) ask(ctx context.Context, a Action, prepare func(context.Context, protocol.Peer, *protocol.Verified) bool) Event {
 	ctx, cancel := context.WithTimeout(ctx, lateFactor*c.cfg.Timeout)
 	defer cancel()
 	v, err := c.cfg.Caller.Call(ctx, a.Peer, a.Payload)
 	if err != nil {
 		return Event{Kind: EventFailed, Tag: a.Tag}
 	}
-	if prepare != nil {
-		prepare(ctx, a.Peer, v)
-	}
-	return Event{Kind: EventAnswer, Tag: a.Tag, Command: v.Command, Payload: v.Payload}
-}
-
-// certify fetches the certificates without which an answer's NodeInfo records cannot be proved, from whoever served them:
-// a certificate proves itself.
-func (c *Client) certify(ctx context.Context, t Target, p protocol.Peer, v *protocol.Verified) {
-	if t.table() != protocol.TableNodeInfo {
-		return
-	}
-	l, err := t.parse(v.Command, v.Payload)
-	if err != nil {
-		return
-	}
-	for _, raw := range l.Records {
-		r, err := protocol.ParseRecord(raw)
-		if err != nil || !t.belongs(r) {
-			return
-		}
-		if _, ok := c.certs.known(r.Owner, c.cfg.Now()); ok {
-			continue
-		}
-		a, err := c.cfg.Caller.Call(ctx, p, protocol.GetNode{ID: r.Owner})
-		if err != nil {
-			return
-		}
-		if n, err := protocol.ParseNode(a.Payload); err == nil && a.Command == protocol.CmdNode {
-			if cert, err := protocol.ParseRecord(n.Record); err == nil && c.stranger(cert) {
-				c.fetchChain(ctx, p)
-			}
-			// What does not prove itself leaves the owner unknown, and its record unproved.
-			_, _ = c.certs.check(c.cfg.Trust, append([]byte(nil), n.Record...), r.Owner, c.cfg.Now())
-		}
-	}
+	e := Event{Kind: EventAnswer, Tag: a.Tag, Command: v.Command, Payload: v.Payload}
+	e.Unproved = prepare != nil && !prepare(ctx, a.Peer, v)
+	return e
 }
 
 // AddCertificate takes in a certificate that came another way, such as with a tunnel request; it proves itself.

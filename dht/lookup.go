@@ -78,6 +78,7 @@ type answer struct {
 	fresh    bool // holds a record that is valid and not stale
 	empty    bool // complete, without any record
 	older    bool // held a record older than this reader has seen
+	partial  bool // records are missing from it of which no certificate came: no whole list, but better than none
 	pmap     *partition.Map
 }
 
@@ -152,10 +153,11 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 		l.got[e.Tag] = g
 		l.cfg.Scores.Good(id, now.Sub(a.since))
 	}
+	g.partial = g.partial || e.Unproved
 	list, err := l.cfg.Target.parse(e.Command, e.Payload)
 	if err != nil || !l.take(now, g, list) {
-		if g.older {
-			l.lags = true
+		l.lags = l.lags || g.older
+		if g.older || g.partial {
 			l.away = append(l.away, a.member)
 		}
 		*g = answer{older: g.older} // nothing of a liar's list is used
@@ -164,8 +166,12 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 		return nil
 	}
 	if g.complete {
-		if g.empty = len(g.records) == 0 && g.pmap == nil; !g.empty && !g.fresh && g.pmap == nil {
+		if g.empty = len(g.records) == 0 && g.pmap == nil && !g.partial; !g.empty && !g.fresh && g.pmap == nil {
 			l.bad(id, now)
+		}
+		if g.partial {
+			l.bad(id, now)                    // it left a question without an answer
+			l.away = append(l.away, a.member) // what came is known by then, so that the second time asks for the rest
 		}
 		return nil
 	}
@@ -262,7 +268,7 @@ func (l *Lookup) best() map[protocol.ID]*protocol.Record {
 func (l *Lookup) enough(best map[protocol.ID]*protocol.Record) bool {
 	n := 0
 	for _, g := range l.got {
-		if !g.complete || !g.fresh && !(g.empty && l.cfg.Target.mayBeEmpty()) {
+		if !g.complete || g.partial || !g.fresh && !(g.empty && l.cfg.Target.mayBeEmpty()) {
 			continue
 		}
 		if l.cfg.Target.single() && VersionOf(g.records[0]) != VersionOf(best[l.cfg.Target.Key]) {
@@ -275,7 +281,7 @@ func (l *Lookup) enough(best map[protocol.ID]*protocol.Record) bool {
 
 func (l *Lookup) anyFresh() bool {
 	for _, g := range l.got {
-		if g.complete && (g.fresh || g.empty && l.cfg.Target.mayBeEmpty()) {
+		if g.complete && !g.partial && (g.fresh || g.empty && l.cfg.Target.mayBeEmpty()) {
 			return true
 		}
 	}

@@ -23,9 +23,11 @@ type Event struct {
 	Tag     int
 	Command protocol.Command
 	Payload []byte
-	Members []partition.Member
-	Placed  []Placed // of EventMap, where the ActRefresh named Keys
-	Epoch   uint64   // of the map that EventMap is about
+	// Unproved: certificates that its records need were asked for and did not come, which is not yet the peer's fault.
+	Unproved bool
+	Members  []partition.Member
+	Placed   []Placed // of EventMap, where the ActRefresh named Keys
+	Epoch    uint64   // of the map that EventMap is about
 }
 
 // ActionKind says what a step machine wants done.

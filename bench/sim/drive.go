@@ -16,14 +16,16 @@ type machine interface {
 
 // run is one machine on its way.
 type run struct {
-	r       *reader
-	m       machine
-	key     protocol.ID
-	target  *dht.Target    // of a lookup
-	sound   map[*host]bool // who answered, with what was asked for
-	waves   int
-	stopped bool
-	end     func(*run)
+	r      *reader
+	m      machine
+	key    protocol.ID
+	target *dht.Target    // of a lookup
+	sound  map[*host]bool // who answered, with what was asked for
+	// unproved are the questions to whose answers a certificate is missing.
+	unproved map[int]bool
+	waves    int
+	stopped  bool
+	end      func(*run)
 }
 
 // honest is how many of l that have told no lie since then have answered.
@@ -66,10 +68,11 @@ func (x *run) perform(acts []dht.Action) {
 					return
 				}
 				x.prepare(a.Peer.ID, c, payload, func(proved bool) {
-					if proved && answers(a.Payload.Command(), c, payload) {
+					x.unproved[a.Tag] = x.unproved[a.Tag] || !proved // on any page of its list
+					if !x.unproved[a.Tag] && answers(a.Payload.Command(), c, payload) {
 						x.sound[x.r.h.s.find(a.Peer.ID)] = true
 					}
-					x.step(dht.Event{Kind: dht.EventAnswer, Tag: a.Tag, Command: c, Payload: payload})
+					x.step(dht.Event{Kind: dht.EventAnswer, Tag: a.Tag, Command: c, Payload: payload, Unproved: !proved})
 				})
 			})
 		case dht.ActRefresh:
@@ -116,21 +119,24 @@ func (x *run) prepare(from protocol.ID, c protocol.Command, payload []byte, then
 	x.fetch(from, want, then)
 }
 
+// fetch asks for all of want at once; proved is false where one of the questions had no answer.
 func (x *run) fetch(from protocol.ID, want []protocol.ID, then func(proved bool)) {
 	if len(want) == 0 || x.m.Done() {
 		then(true)
 		return
 	}
-	x.r.h.ask(from, protocol.GetNode{ID: want[0]}, late, func(c protocol.Command, payload []byte, ok bool) {
-		if !ok {
-			then(false)
-			return
-		}
-		if n, err := protocol.ParseNode(payload); err == nil && c == protocol.CmdNode {
-			if cert, err := x.r.trust.CheckNode(n.Record, x.r.h.clock()); err == nil && cert.ID == want[0] {
-				x.r.certs[want[0]] = cert
+	open, proved := len(want), true
+	for _, id := range want {
+		x.r.h.ask(from, protocol.GetNode{ID: id}, timeout, func(c protocol.Command, payload []byte, ok bool) {
+			proved = proved && ok && c != protocol.CmdBusy
+			if n, err := protocol.ParseNode(payload); ok && err == nil && c == protocol.CmdNode {
+				if cert, err := x.r.trust.CheckNode(n.Record, x.r.h.clock()); err == nil && cert.ID == id {
+					x.r.certs[id] = cert
+				}
 			}
-		}
-		x.fetch(from, want[1:], then)
-	})
+			if open--; open == 0 {
+				then(proved)
+			}
+		})
+	}
 }

@@ -148,7 +148,7 @@ func (r *reader) epoch() uint64 {
 // lookup asks the mesh; end is told what came of it.
 func (r *reader) lookup(cfg dht.LookupConfig, end func(l *dht.Lookup, x *run)) {
 	l := dht.NewLookup(cfg)
-	x := &run{r: r, m: l, key: place(cfg.Target), target: &cfg.Target, sound: make(map[*host]bool)}
+	x := &run{r: r, m: l, key: place(cfg.Target), target: &cfg.Target, sound: make(map[*host]bool), unproved: make(map[int]bool)}
 	x.end = func(x *run) {
 		r.handOn(l)
 		for _, rec := range l.Newest() {
@@ -202,7 +202,7 @@ func (r *reader) store(raw []byte, end func(err error, x *run)) {
 		Record: raw, Placed: r.placed(rec.Keys()), Epoch: r.epoch(), Operators: r.operators(), Own: r.h.ident.id.Domain(),
 		Timeout: timeout, Rand: r.rand, Scores: r.scores,
 	})
-	x := &run{r: r, m: op, key: rec.Owner, sound: make(map[*host]bool), end: func(x *run) { end(op.Err(), x) }}
+	x := &run{r: r, m: op, key: rec.Owner, sound: make(map[*host]bool), unproved: make(map[int]bool), end: func(x *run) { end(op.Err(), x) }}
 	x.step(dht.Event{Kind: dht.EventTick})
 }
 
