@@ -17,6 +17,7 @@ type oracle struct {
 	of         map[mark]*history
 	at         map[mark][]mark // by table and lookup key: owners that ever had a record there, in order
 	genuine    map[string]bool
+	signed     time.Duration // when the last of them was
 	violations []string
 }
 
@@ -59,7 +60,7 @@ func (o *oracle) issued(rec *protocol.Record) *ticket {
 	}
 	t := &ticket{rec: rec, issued: o.s.now, acked: -1, clean: true}
 	h.tickets = append(h.tickets, t)
-	o.genuine[string(rec.Raw())] = true
+	o.genuine[string(rec.Raw())], o.signed = true, o.s.now
 	for _, k := range rec.Keys() {
 		km := mark{rec.Table, k}
 		known := false

@@ -108,8 +108,8 @@ func (l *load) change() {
 func (s *Sim) finish() {
 	// A repair that a fault broke off begins again within the interval; what it then takes comes on top.
 	s.RunTo(s.now + settleTime)
-	for range 600 { // who missed a map that was made meanwhile has it by repair
-		if len(s.op.outbox) == 0 && s.now-s.op.mapped > settleTime {
+	for range 600 { // who missed a map that was made meanwhile has it by repair; an announcement takes its time to all members
+		if len(s.op.outbox) == 0 && s.now-s.op.mapped > settleTime && s.now-s.oracle.signed > margin {
 			break
 		}
 		s.RunTo(s.now + time.Second)
