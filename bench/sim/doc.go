@@ -20,5 +20,6 @@
 //   - seen: no reader is given an older record than it was given before;
 //   - genuine: nothing is believed that was never signed.
 //
-// A repair interval after the last fault the members of every range have equal digests, and everybody finds everything.
+// A repair interval after the last fault the members of every range have equal digests, and everybody finds everything but those who
+// were ended while they withdrew.
 package sim
