@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// trimFirst is when memory is first given back: what starting took is not needed again. The intervals double up to trimLast.
+	// trimFirst is when memory is first given back: what starting took is not needed again. The intervals double up to trimLast: a
+	// collection of a small heap takes some milliseconds, and what comes together in between is a megabyte in five minutes.
 	trimFirst = 10 * time.Second
-	trimLast  = 10 * time.Minute
+	trimLast  = time.Minute
 	// trimBelow is how many bytes a second a node allocates at most that has nothing to do.
 	trimBelow = 512 << 10
 )
