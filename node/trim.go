@@ -16,7 +16,7 @@ const (
 	trimBelow = 512 << 10
 )
 
-// trimLoop gives memory back while this node has nothing to do: unused heap and workers. A node that works keeps what it has.
+// trimLoop gives memory back while this node has nothing to do: unused heap, workers and code. A node that works keeps what it has.
 func (n *Node) trimLoop(ctx context.Context) {
 	wait, before := trimFirst, allocated()
 	t := time.NewTimer(wait)
@@ -31,6 +31,7 @@ func (n *Node) trimLoop(ctx context.Context) {
 		if n.tunnels.Quiet() && n.relay.Stats()["connections now"] == 0 && float64(now-before) < trimBelow*wait.Seconds() {
 			n.shrink()
 			debug.FreeOSMemory()
+			unmapCode()
 		}
 		before, wait = allocated(), min(2*wait, trimLast)
 		t.Reset(wait)
