@@ -6,5 +6,8 @@
 // once. Here the calls are made raw, with MSG_DONTWAIT, and only waiting goes through the runtime's poller. On other systems
 // the connection's own methods are called.
 //
+// A Splice moves bytes from one connection to another in the same way without bringing them into user space; that Go's own
+// is told of each call cost a relay a quarter of its time. A connection within this machine is not paced.
+//
 // TryWrite is for loops that must wait for nobody: it writes what the socket takes at once.
 package rawtcp

@@ -39,6 +39,8 @@ func New(c *net.TCPConn) *Conn {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		raw = nil // c is no open connection, as its methods will tell
+	} else {
+		unpace(c, raw)
 	}
 	r := &Conn{TCPConn: c, raw: raw}
 	r.in.call, r.out.call = r.in.try, r.out.try

@@ -37,7 +37,7 @@ type Config struct {
 	Strangers   int           // whose join is not verified yet, 1,024
 	PerSource   int           // of those from one address, 128
 	Hello       time.Duration // to say the join, 5 s
-	Splices     int           // directions that the kernel moves at once, 64, negative for none; each holds a pipe: two descriptors, up to 1 MiB
+	Splices     int           // directions that the kernel moves at once, 64, negative for none; each holds a pipe: two descriptors, up to 512 KiB
 	Rate        int64         // bytes a second in all, the upload cap; 0 for none
 	Node        Allowance     // of each node: 2,048 connections
 	Domain      Allowance     // of each domain: 8,192 connections

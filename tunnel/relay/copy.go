@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"culvert/protocol/rawtcp"
 )
 
 const (
@@ -112,6 +114,11 @@ func (p *pair) splice(i int, src, dst *net.TCPConn, piece int64, limits []*rate.
 		return false, nil
 	}
 	defer func() { _ = src.SetReadDeadline(time.Time{}) }()
+	pipe, err := rawtcp.NewSplice(dst, src)
+	if err != nil {
+		return false, nil // no descriptors left: user space does without
+	}
+	defer pipe.Close()
 	for {
 		// What a piece takes and may not move would be missing to the node's other connections: the last bytes go one by one.
 		if party.left(r.cfg.Now()) < lastPieces*splicePiece {
@@ -122,7 +129,7 @@ func (p *pair) splice(i int, src, dst *net.TCPConn, piece int64, limits []*rate.
 		}
 		may := party.take(piece, r.cfg.Now())
 		_ = src.SetReadDeadline(time.Now().Add(spliceTurn))
-		n, err := dst.ReadFrom(&io.LimitedReader{R: src, N: may})
+		n, err := pipe.Move(may)
 		party.giveBack(may - n)
 		p.count(i, n)
 		r.kernel.Add(n)
@@ -131,10 +138,10 @@ func (p *pair) splice(i int, src, dst *net.TCPConn, piece int64, limits []*rate.
 			if n < spliceSlow {
 				return false, nil
 			}
+		case err == io.EOF:
+			return true, nil
 		case err != nil:
 			return false, err
-		case n < may:
-			return true, nil
 		}
 	}
 }

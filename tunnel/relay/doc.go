@@ -15,6 +15,6 @@
 // that has moved some megabytes is spliced by the kernel (Linux), in pieces that are counted before they move, so that limits of
 // bytes and rates hold to the byte; the last bytes of an allowance pass through user space, and so does everything under a rate
 // so low that pieces would be small. A direction that slows down goes back to a small buffer, because a splice holds a pipe:
-// two descriptors and up to a megabyte. That is also all that a receiver who does not read makes this node hold for him, beside
+// two descriptors and up to half a megabyte. That is also all that a receiver who does not read makes this node hold for him, beside
 // the kernel's buffers of the two connections: what is not taken from here is not taken from the sender.
 package relay
