@@ -18,6 +18,7 @@ import (
 // tools are what the scenarios run, with the Debian package of each.
 var tools = map[string]string{
 	"nft":           "nftables",
+	"ethtool":       "ethtool",
 	"ippeveprinter": "cups-ipp-utils",
 	"ipptool":       "cups-ipp-utils",
 	"gs":            "ghostscript",

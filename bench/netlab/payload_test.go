@@ -59,16 +59,16 @@ func send(ctx context.Context, conn duplex, data io.Reader) error {
 
 // deliver sends n random bytes through a tunnel to a JetDirect port and checks
 // what arrived.
-func deliver(t *testing.T, ctx context.Context, tunnel mesh.Tunnel, to *device.Server, seed uint64, n int64) {
+func deliver(t *testing.T, ctx context.Context, tunnel mesh.Tunnel, to *device.Server, seed uint64, n int64) time.Duration {
 	t.Helper()
 	conn, err := tunnel.Dial(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	deliverOver(t, ctx, conn, tunnel.Route, to, seed, n)
+	return deliverOver(t, ctx, conn, tunnel.Route, to, seed, n)
 }
 
-func deliverOver(t *testing.T, ctx context.Context, conn duplex, route string, to *device.Server, seed uint64, n int64) {
+func deliverOver(t *testing.T, ctx context.Context, conn duplex, route string, to *device.Server, seed uint64, n int64) time.Duration {
 	t.Helper()
 	hash := sha256.New()
 	began := time.Now()
@@ -82,6 +82,7 @@ func deliverOver(t *testing.T, ctx context.Context, conn duplex, route string, t
 	}
 	took := time.Since(began)
 	t.Logf("%d bytes by %s in %s: %.0f MB/s", n, route, took.Round(time.Millisecond), float64(n)/1e6/took.Seconds())
+	return took
 }
 
 // nextJob is the device's next one with anything in it: an agent may have

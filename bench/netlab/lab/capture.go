@@ -59,23 +59,24 @@ func (h *Host) Capture(iface string, keep func(Packet) bool) (*Capture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("capture at %s on %s: %w", iface, h.name, err)
 	}
-	if err := c.enlarge(); err != nil {
+	if err := enlarge(c.conn, captureQueue); err != nil {
 		return nil, errors.Join(fmt.Errorf("capture at %s on %s: %w", iface, h.name, err), c.conn.Close())
 	}
 	go c.read()
 	return c, nil
 }
 
-func (c *Capture) enlarge() error {
-	raw, err := c.conn.SyscallConn()
+// enlarge lets the kernel hold so many bytes before a reader comes.
+func enlarge(conn *packet.Conn, bytes int) error {
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var set error
 	err = raw.Control(func(fd uintptr) {
-		set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, captureQueue)
+		set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes)
 		if errors.Is(set, unix.EPERM) { // root of a user namespace only: as much as the system allows
-			set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, captureQueue)
+			set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
 		}
 	})
 	return errors.Join(err, set)

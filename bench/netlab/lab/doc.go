@@ -25,8 +25,10 @@
 // What happens to networks can be had: a NAT forgets its flows (FlushNAT), a
 // router comes back with another address (Reboot), cables are pulled (LinkDown),
 // packets are lost (Loss), a laptop changes sites (Move). IPv6 is where a site
-// or host is given such addresses. There is no emulation of delay here.
+// or host is given such addresses. A site's Path makes its way to the internet
+// long and no faster than a rate: by a token bucket, and by a host in user
+// space that holds each frame up.
 //
-// It needs Linux and nft, for the kinds that map ports miniupnpd, and root:
+// It needs Linux and nft, for a Path ethtool, for the kinds that map ports miniupnpd, and root:
 // that of a user namespace of its own will do (unshare -Urmn).
 package lab

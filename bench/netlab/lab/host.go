@@ -36,6 +36,7 @@ type Host struct {
 	loss   map[string]int    // percent, by interface
 	down   map[string]downed // by interface
 	procs  []*Process
+	path   *distance // that this host stands for
 	closed bool
 }
 
@@ -191,17 +192,21 @@ func (h *Host) close() error {
 		return nil
 	}
 	h.closed = true
-	procs := h.procs
+	procs, path := h.procs, h.path
 	h.mu.Unlock()
 	for _, p := range procs {
 		p.Kill()
+	}
+	var err error
+	if path != nil {
+		err = path.close()
 	}
 	close(h.work)
 	<-h.gone
 	if h.link != nil {
 		h.link.Close()
 	}
-	return h.ns.Close()
+	return errors.Join(err, h.ns.Close())
 }
 
 func (h *Host) sysctl(key, value string) error {

@@ -32,6 +32,8 @@ type SiteConfig struct {
 	Behind *Site
 	// Proxy is the address of the one host that a ProxyOnly router lets out.
 	Proxy netip.Addr
+	// Path is the way to the internet of a site that is behind no other; nil is a short cable.
+	Path *Path
 }
 
 // A Site is a router with its inner networks. What happens to one site is
@@ -116,9 +118,21 @@ func (s *Site) connect() error {
 			wan = append(wan, p)
 		}
 	}
-	var err error
-	s.port, err = s.lab.attachToCore(s.Router, "wan", wan...)
-	return err
+	if s.config.Path == nil {
+		var err error
+		s.port, err = s.lab.attachToCore(s.Router, "wan", wan...)
+		return err
+	}
+	s.port = s.lab.nextPort()
+	if err := s.layPath(*s.config.Path); err != nil {
+		return err
+	}
+	for _, p := range wan {
+		if err := s.lab.numberCable(s.Router, "wan", s.port, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addLAN gives the router its address on an inner network. Where that is
