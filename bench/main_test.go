@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -9,24 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"culvert/bench/peers"
-	"culvert/bench/proc"
+	"culvert/bench/proc/proctest"
 	"culvert/bench/report"
 	"culvert/bench/tunnels"
 )
 
-func TestMain(m *testing.M) {
-	ran, err := proc.Run(parts())
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	if !ran {
-		goleak.VerifyTestMain(m)
-	}
-}
+func TestMain(m *testing.M) { proctest.Main(m, parts()) }
 
 func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{{"-rounds", "0"}, {"-cell", "-1s"}, {"more"}, {"-records", "1"}, {"-sections", "other"}, {"-only", "("}} {
@@ -110,7 +98,7 @@ func TestQuickRun(t *testing.T) {
 	if o.whole() || o.cell != 5*time.Millisecond || o.rounds != 3 || o.sections[sectionGrowth] {
 		t.Errorf("%+v", o)
 	}
-	for cell, want := range map[string]bool{peers.QUIC: false, peers.GoTLS: true, peers.SSH: true, tunnels.Direct: true, tunnels.DirectLink: false} {
+	for cell, want := range map[string]bool{peers.QUIC: false, peers.Yamux: false, peers.GoTLS: true, peers.SSH: true, tunnels.Direct: true, tunnels.DirectLink: false} {
 		if o.wants("table", cell) != want {
 			t.Errorf("%s: %v", cell, !want)
 		}

@@ -42,7 +42,7 @@ type options struct {
 // notQuick reports whether a quick run leaves a cell out: it is for every day, and to be over in a minute.
 func notQuick(cell string) bool {
 	switch cell {
-	case peers.SSHUsed, peers.QUIC, tunnels.DirectLink, tunnels.RelayedLink:
+	case peers.SSHUsed, peers.QUIC, peers.Yamux, tunnels.DirectLink, tunnels.RelayedLink:
 		return true
 	}
 	return strings.HasSuffix(cell, ", "+echo.One.String())

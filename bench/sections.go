@@ -62,7 +62,7 @@ func runMessages(ctx context.Context, o *options, p *peers.Peers, r *report.Repo
 const plainTCP = "plain TCP"
 
 // encrypted are the peers that tunnels are compared with.
-var encrypted = []string{peers.SSHUsed, peers.SSH, peers.Stunnel, peers.Haproxy, peers.GoTLS, peers.QUIC}
+var encrypted = []string{peers.SSHUsed, peers.SSH, peers.Stunnel, peers.Haproxy, peers.GoTLS, peers.Yamux, peers.QUIC}
 
 func runTunnels(ctx context.Context, o *options, p *peers.Peers, r *report.Report, w io.Writer) (err error) {
 	device, at, err := load.StartDevice(ctx)

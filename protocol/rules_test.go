@@ -150,6 +150,17 @@ func TestImportsFollowTheLayers(t *testing.T) {
 	}
 }
 
+// onlyBench is what the benchmark compares with, and what nobody who installs culvert shall carry.
+const onlyBench = "github.com/hashicorp/yamux"
+
+func TestPeersAreInTheBenchmarkOnly(t *testing.T) {
+	for _, s := range tree(t) {
+		if slices.Contains(s.imports(), onlyBench) && !under(s.dir, "bench") {
+			t.Errorf("%s imports %s", s.file, onlyBench)
+		}
+	}
+}
+
 func under(dir, top string) bool { return dir == top || strings.HasPrefix(dir, top+"/") }
 
 // impure is what package protocol and its endpoint may not reach: sockets, files, the clock, randomness of their own.

@@ -4,26 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"culvert/bench/measure"
-	"culvert/bench/proc"
+	"culvert/bench/proc/proctest"
 )
 
-func TestMain(m *testing.M) {
-	ran, err := proc.Run(Parts())
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	if !ran {
-		goleak.VerifyTestMain(m)
-	}
-}
+func TestMain(m *testing.M) { proctest.Main(m, Parts()) }
 
 func TestEveryEchoAnswers(t *testing.T) {
 	b, err := Start(t.Context())

@@ -1,27 +1,14 @@
 package messages
 
 import (
-	"fmt"
-	"os"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"culvert/bench/measure"
-	"culvert/bench/proc"
+	"culvert/bench/proc/proctest"
 )
 
-func TestMain(m *testing.M) {
-	ran, err := proc.Run(Parts())
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	if !ran {
-		goleak.VerifyTestMain(m)
-	}
-}
+func TestMain(m *testing.M) { proctest.Main(m, Parts()) }
 
 // Every cell runs for some milliseconds; its asker compares what came back, and a cell without answers is an error.
 func TestEveryCellDoesItsWork(t *testing.T) {

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	partTLS  = "peers-tls"
-	partQUIC = "peers-quic"
+	partTLS   = "peers-tls"
+	partQUIC  = "peers-quic"
+	partYamux = "peers-yamux"
 	// pairBuffer is what a direction of a connection is copied through.
 	pairBuffer = 64 << 10
 )

@@ -8,10 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path"
 	"regexp"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
 	"culvert/bench/echo"
@@ -22,7 +22,7 @@ import (
 
 // Parts are the processes of this package.
 func Parts() map[string]proc.Part {
-	return map[string]proc.Part{partProgram: runProgram, partTLS: tlsHalf, partQUIC: quicHalf}
+	return map[string]proc.Part{partProgram: runProgram, partTLS: tlsHalf, partQUIC: quicHalf, partYamux: yamuxHalf}
 }
 
 // paths are where programs are, by their name.
@@ -43,6 +43,7 @@ const (
 	Haproxy = "haproxy pair, TLS"
 	GoTLS   = "Go crypto/tls pair"
 	QUIC    = "quic-go pair"
+	Yamux   = "yamux over TLS pair"
 	Coturn  = "coturn, STUN Binding"
 	Memget  = "memcached, UDP get of 200 bytes"
 )
@@ -53,6 +54,7 @@ var tunnels = []tunnel{
 	{Stunnel, []string{"stunnel4"}, startStunnel},
 	{Haproxy, []string{"haproxy"}, startHaproxy},
 	{GoTLS, nil, startPair(partTLS)},
+	{Yamux, nil, startPair(partYamux)},
 	{QUIC, nil, startPair(partQUIC)},
 }
 
@@ -103,7 +105,7 @@ func (p *Peers) Missing() []string { return p.missing }
 
 var versionPattern = regexp.MustCompile(`\d+\.\d+[-.\w+~]*`)
 
-// Versions are those of the programs and of quic-go.
+// Versions are those of the programs, of quic-go and of yamux.
 func (p *Peers) Versions(ctx context.Context) map[string]string {
 	v := make(map[string]string)
 	for name, path := range p.paths {
@@ -117,8 +119,8 @@ func (p *Peers) Versions(ctx context.Context) map[string]string {
 	}
 	if b, ok := debug.ReadBuildInfo(); ok {
 		for _, d := range b.Deps {
-			if strings.HasSuffix(d.Path, "/quic-go") {
-				v["quic-go"] = d.Version
+			if name := path.Base(d.Path); name == "quic-go" || name == "yamux" {
+				v[name] = d.Version
 			}
 		}
 	}

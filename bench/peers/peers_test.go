@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -13,30 +12,17 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"culvert/bench/load"
 	"culvert/bench/measure"
-	"culvert/bench/proc"
+	"culvert/bench/proc/proctest"
 )
 
-func TestMain(m *testing.M) {
-	parts := Parts()
-	maps.Copy(parts, load.Parts())
-	ran, err := proc.Run(parts)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	if !ran {
-		goleak.VerifyTestMain(m)
-	}
-}
+func TestMain(m *testing.M) { proctest.Main(m, Parts(), load.Parts()) }
 
 var few = load.Size{Streams: 4, AtOnce: 8, Idle: 20}
 
 // The pairs in Go need nothing that is not in this repository: every cell of theirs runs for some milliseconds.
-func TestGoPairs(t *testing.T) { everyCell(t, Only(), []string{GoTLS, QUIC}) }
+func TestGoPairs(t *testing.T) { everyCell(t, Only(), []string{GoTLS, Yamux, QUIC}) }
 
 func everyCell(t *testing.T, p *Peers, want []string) {
 	t.Helper()

@@ -2,31 +2,15 @@ package tunnels
 
 import (
 	"errors"
-	"fmt"
-	"maps"
-	"os"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"culvert/bench/load"
 	"culvert/bench/measure"
-	"culvert/bench/proc"
+	"culvert/bench/proc/proctest"
 )
 
-func TestMain(m *testing.M) {
-	parts := Parts()
-	maps.Copy(parts, load.Parts())
-	ran, err := proc.Run(parts)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	if !ran {
-		goleak.VerifyTestMain(m)
-	}
-}
+func TestMain(m *testing.M) { proctest.Main(m, Parts(), load.Parts()) }
 
 // Every cell runs for some milliseconds; the device checks what arrives, and a cell without bytes is an error.
 func TestEveryCellDoesItsWork(t *testing.T) {
