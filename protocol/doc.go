@@ -170,7 +170,9 @@
 //     asker answers with Node, reply flag and message ID the same, to where it had sent its request, and asks again with a
 //     fresh message ID. A Node with an ID to which no GetNode was sent is ignored. OpenSession brings its certificate along.
 //   - A signed reply is not longer than its request, unless mac2 proved the asker's address. In a session a reply may fill a
-//     datagram.
+//     datagram, at an address at which the session's peer has shown that it receives: where its opening was answered to, or
+//     where it has answered a Ping. To any other, ports apart, at most three bytes go for each that came; a reply beyond that
+//     is left out, and a Ping goes in its place, so that the question's repetition is answered.
 //   - A request whose signature is right and whose time is wrong is answered with a signed Pong, not longer than the request,
 //     limited by source prefix. Only an operator's Pong, to a message ID that is awaited, moves the reader's offset, and only to
 //     a time at which that operator's record holds. Nobody sets a system's clock.

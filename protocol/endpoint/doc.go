@@ -25,6 +25,10 @@
 // packet in it has opened, so that a replayed OpenSession displaces nothing.
 // Send opens no session: it uses what there is, and is kept for a few seconds in case its peer must first be told who sends.
 //
+// A peer may move while a session lasts. Answers go to where their questions came from; but until the peer has answered
+// something that was sent to that host, no more than three bytes go there for each that came, and a Ping in place of a longer
+// answer. A peer that is there answers it, and has its own answer when it asks again.
+//
 // # Who may talk
 //
 // Any node that the identity's Trust certifies and Revoked does not name, if Admit lets it; which domain may ask what is the

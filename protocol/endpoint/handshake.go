@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -129,7 +130,7 @@ func (e *Endpoint) answerOpening(now time.Time, i *identity, p *peer, env *proto
 		if err != nil {
 			return err
 		}
-		s, err := e.newSession(now, p, v.Node, i.generation.Load(), own, m.Ephemeral, protocol.SessionParams{
+		s, err := e.newSession(now, p, v.From, v.Node, i.generation.Load(), own, m.Ephemeral, protocol.SessionParams{
 			Local: i.id, Peer: v.Node, Index: answer.Index, Remote: m.Index, Opening: answer.Opening, Opened: env2.Transcript(),
 		})
 		if err != nil {
@@ -143,9 +144,10 @@ func (e *Endpoint) answerOpening(now time.Time, i *identity, p *peer, env *proto
 	return nil
 }
 
-// newSession agrees on keys and takes the session into the table.
-func (e *Endpoint) newSession(now time.Time, p *peer, cert *protocol.CertifiedNode, generation uint32, own *key.Sealing, peer key.Public, params protocol.SessionParams) (*session, error) {
+// newSession agrees on keys and takes the session into the table. What was sent to at is what the other end cannot do without.
+func (e *Endpoint) newSession(now time.Time, p *peer, at netip.AddrPort, cert *protocol.CertifiedNode, generation uint32, own *key.Sealing, peer key.Public, params protocol.SessionParams) (*session, error) {
 	s := &session{peer: p, born: now, expires: cert.Expires, generation: generation}
+	s.places.Store(&places{host(at)})
 	if err := s.Agree(params, own, peer); err != nil {
 		return nil, fmt.Errorf("%w: %v", protocol.ErrOpen, err)
 	}
@@ -201,7 +203,7 @@ func (e *Endpoint) opened(now time.Time, c *call, at attempt, env *protocol.Enve
 			cert = better
 		}
 	}
-	s, err := e.newSession(now, p, cert, c.opening.generation, c.opening.ephemeral, m.Ephemeral, protocol.SessionParams{
+	s, err := e.newSession(now, p, c.address(), cert, c.opening.generation, c.opening.ephemeral, m.Ephemeral, protocol.SessionParams{
 		Local: c.local.id, Peer: cert, Index: c.opening.index, Remote: m.Index, Initiator: true,
 		Opening: m.Opening, Opened: env.Transcript(),
 	})

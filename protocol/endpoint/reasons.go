@@ -35,13 +35,14 @@ const (
 	ReplyTooLong   // our own: a reply that would be longer than it may be
 	NoRoute        // our own: nowhere to send to
 	Spent          // our own: a datagram of a session that has sent all it may
+	Unproven       // our own: an answer that is too long for an address at which its peer has not shown that it receives
 	reasonEnd      // one past the last
 )
 
 var reasonNames = [reasonEnd]string{
 	"malformed", "oversized", "version", "misaddressed", "mac1", "revoked", "replayed", "sender table full", "overload",
 	"handshake limit", "unknown sender", "certificate", "foreign", "signature", "stale", "payload", "needs signature",
-	"unsolicited", "unknown session", "window", "seal", "reply too long", "no route", "session spent",
+	"unsolicited", "unknown session", "window", "seal", "reply too long", "no route", "session spent", "unproven address",
 }
 
 // String is the reason's name in Stats.

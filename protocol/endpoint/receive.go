@@ -57,6 +57,9 @@ func (e *Endpoint) receiveSealed(now time.Time, from netip.AddrPort, b []byte, e
 	}
 	ev.Verified.Timestamp = e.clock(now)
 	s.touch(now)
+	if a := host(from); !s.receivesAt(a) {
+		s.strayed(a, len(b))
+	}
 	s.peer.validated(now, from)
 	if !s.confirmed.Load() {
 		s.confirmed.Store(true)
@@ -87,6 +90,7 @@ func (e *Endpoint) More(now time.Time, ev *Event, out *Outbox) bool {
 			e.drops.drop(reasonOf(err))
 		case v.Command.AlwaysSigned():
 			e.drops.drop(NeedsSignature)
+		case v.Reply && ev.s.shown(v.MessageID):
 		case v.Reply:
 			if e.answered(now, ev.s.peer, ev, out); ev.Kind != EventNone {
 				return true

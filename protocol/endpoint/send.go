@@ -282,6 +282,9 @@ func (e *Endpoint) Reply(now time.Time, v *protocol.Verified, cmd protocol.Comma
 		e.drops.drop(NoRoute)
 		return ErrNoRoute
 	}
+	if !e.within(now, s, v.From, len(payload), out) {
+		return nil // as if it were lost on the way
+	}
 	if !out.pack(e, s, v.From, cmd, true, v.MessageID, payload) {
 		return tooLong(cmd, len(payload))
 	}

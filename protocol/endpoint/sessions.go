@@ -17,6 +17,8 @@ type session struct {
 	confirmed  atomic.Bool  // the peer has used it, or answered its opening
 	generation uint32       // of the identity's certificate that the peer was shown
 	used       atomic.Int64 // unix ms of the last message either way
+	places     atomic.Pointer[places]
+	stray      atomic.Pointer[stray] // nil as long as nothing came from elsewhere
 	peer       *peer
 	born       time.Time
 	expires    time.Time // of the peer's certificate
