@@ -43,7 +43,15 @@ func cpuModel(info string) string {
 	return ""
 }
 
+// kernel is the system's core, and how its TCP shares a path, which decides about much of what loopback carries.
 func kernel(ctx context.Context) string {
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control"); err == nil {
+		return release(ctx) + ", TCP " + strings.TrimSpace(string(b))
+	}
+	return release(ctx)
+}
+
+func release(ctx context.Context) string {
 	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		return "kernel " + strings.TrimSpace(string(b))
 	}
