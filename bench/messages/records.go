@@ -79,7 +79,11 @@ func Records(ctx context.Context, arg json.RawMessage, ready func(any) error) (e
 			return err
 		}
 	}
-	echo, err := openSelect(ctx, cold, filepath.Join(a.Dir, idsFile))
+	plain := filepath.Join(a.Dir, "select.db")
+	if err := makeSelect(ctx, plain, cold); err != nil {
+		return err
+	}
+	echo, err := openSelect(ctx, plain, filepath.Join(a.Dir, idsFile))
 	if err != nil {
 		return err
 	}

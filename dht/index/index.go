@@ -51,6 +51,7 @@ type entry struct {
 	number    uint64
 	hash      [32]byte
 	lookups   []protocol.Hash
+	row       int64 // where it is on disk
 
 	raw  []byte // nil while only on disk; guarded by Index.mu
 	gone bool
@@ -138,8 +139,12 @@ func (x *Index) Compare(r *protocol.Record) (res dht.Result, known bool) {
 }
 
 // Apply takes r in, in place of what was held of its owner.
-func (x *Index) Apply(r *protocol.Record) {
+func (x *Index) Apply(r *protocol.Record) { x.ApplyAt(r, 0) }
+
+// ApplyAt is Apply of a record with this row on disk.
+func (x *Index) ApplyAt(r *protocol.Record, row int64) {
 	e := newEntry(r)
+	e.row = row
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t := &x.tables[e.table]
@@ -272,6 +277,16 @@ func (x *Index) Version(t protocol.Table, owner protocol.ID) (dht.Version, bool)
 		return e.version, true
 	}
 	return dht.Version{}, false
+}
+
+// Row is where the record of owner is on disk.
+func (x *Index) Row(t protocol.Table, owner protocol.ID) (row int64, held bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if e := x.tables[t].entries[owner]; e != nil {
+		return e.row, true
+	}
+	return 0, false
 }
 
 // Due lists up to n of the records that have expired at now.

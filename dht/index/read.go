@@ -16,10 +16,11 @@ type Ref struct {
 	Hash    [32]byte
 	Expires time.Time
 	Raw     []byte
+	Row     int64
 }
 
 func (e *entry) ref() Ref {
-	return Ref{e.table, e.owner, e.version, e.hash, time.UnixMilli(e.expires), e.raw}
+	return Ref{e.table, e.owner, e.version, e.hash, time.UnixMilli(e.expires), e.raw, e.row}
 }
 
 // touch notes that e was read. Many readers read the same, so it is written only where it says otherwise. Who walks a range

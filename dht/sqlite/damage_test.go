@@ -62,7 +62,7 @@ func TestRowsChangedWhileOpen(t *testing.T) {
 	if err := s.do(t.Context(), &request{work: func(*group) error { return nil }}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.file.write.Exec("UPDATE end_device SET raw = zeroblob(length(raw)) WHERE owner IN (SELECT owner FROM end_device ORDER BY owner LIMIT 30)"); err != nil {
+	if _, err := s.file.write.Exec("UPDATE end_device SET raw = zeroblob(length(raw)) WHERE id IN (SELECT id FROM end_device ORDER BY id LIMIT 30)"); err != nil {
 		t.Fatal(err)
 	}
 	if n := served(t, s, held); n != 30 {

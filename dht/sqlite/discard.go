@@ -16,7 +16,7 @@ func (s *Store) Discard(ctx context.Context, t protocol.Table, records []dht.Hel
 			gone = gone[:0]
 			for _, h := range records {
 				r, ok := g.index.Held(t, h)
-				if !ok || g.staged[stagedKey{t, h.Owner}] != nil {
+				if _, staged := g.staged[stagedKey{t, h.Owner}]; !ok || staged {
 					continue // replaced since, perhaps within this very group
 				}
 				mark := r

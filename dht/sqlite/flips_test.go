@@ -49,7 +49,7 @@ type flips struct {
 }
 
 func newFlips(t *testing.T, state string) *flips {
-	f := &flips{t: t, state: state, r: rand.New(rand.NewPCG(1, uint64(len(state)))), good: make(map[string][]byte)}
+	f := &flips{t: t, state: state, r: rand.New(rand.NewPCG(2, uint64(len(state)))), good: make(map[string][]byte)}
 	w := storetest.NewWorld(t)
 	path := filepath.Join(t.TempDir(), "node.db")
 	s := open(t, path, Options{})

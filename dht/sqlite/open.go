@@ -27,7 +27,8 @@ var queryFiles embed.FS
 // errCorrupt marks a file that SQLite cannot make sense of.
 var errCorrupt = errors.New("sqlite: file is corrupt")
 
-const readers = 4
+// lookers is how many look for a single record, a mark or a setting at once.
+const lookers = 4
 
 // pragmas are in the DSN because one given by Exec would reach a single pooled connection. A connection caches up to 8 MiB of
 // pages: of the trees of a million records, all but the leaves.
@@ -44,6 +45,10 @@ type handle struct {
 	check *sql.DB // copies the log beside the writer
 	stmt  statements
 
+	readDSN string
+	readers chan *reader
+
+	last        int64 // row in use; the writer's
 	checkpoints *checkpointer
 }
 
@@ -76,11 +81,16 @@ func openHandle(ctx context.Context, path string, o Options) (_ *handle, err err
 	if err := migrate(ctx, h.write); err != nil {
 		return nil, err
 	}
-	if h.read, err = sql.Open("sqlite", dsn(path, "&mode=ro")); err != nil {
+	h.readDSN = dsn(path, "&mode=ro")
+	if h.read, err = sql.Open("sqlite", h.readDSN); err != nil {
 		return nil, err
 	}
-	h.read.SetMaxOpenConns(readers)
-	h.read.SetMaxIdleConns(readers)
+	h.read.SetMaxOpenConns(lookers)
+	h.read.SetMaxIdleConns(lookers)
+	h.readers = make(chan *reader, readersMost)
+	for range cap(h.readers) {
+		h.readers <- &reader{}
+	}
 	if h.check, err = sql.Open("sqlite", dsn(path, "&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)")); err != nil {
 		return nil, err
 	}
@@ -140,9 +150,9 @@ func (h *handle) close() error {
 		h.checkpoints.close()
 	}
 	h.stmt.close()
-	var err error
+	err := h.closeReaders()
 	if h.check != nil {
-		err = h.check.Close()
+		err = errors.Join(err, h.check.Close())
 	}
 	if h.read != nil {
 		err = errors.Join(err, h.read.Close())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"strings"
-	"sync"
 
 	"culvert/protocol"
 )
@@ -20,44 +19,12 @@ var tableNames = [protocol.TableEnd]string{
 }
 
 type statements struct {
-	upsert, remove, get, all [protocol.TableEnd]*sql.Stmt
+	put, remove, get, all [protocol.TableEnd]*sql.Stmt
 
-	markUpsert, markGet, markRead, markExpire *sql.Stmt
-	sequenceNext, settingGet, settingSet      *sql.Stmt
+	markUpsert, markGet, markRead, markAll, markExpire *sql.Stmt
+	sequenceNext, settingGet, settingSet               *sql.Stmt
 
 	open []*sql.Stmt
-
-	mu   sync.Mutex
-	some map[someKey]*sql.Stmt // prepared when they are needed first
-}
-
-// someKey is a SELECT of so many owners of a table.
-type someKey struct {
-	table  protocol.Table
-	owners int
-}
-
-// ofSome is the SELECT of n owners of a table.
-func (h *handle) ofSome(t protocol.Table, n int) (*sql.Stmt, error) {
-	s, k := &h.stmt, someKey{t, n}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if st := s.some[k]; st != nil {
-		return st, nil
-	}
-	text, err := query("record_some")
-	if err != nil {
-		return nil, err
-	}
-	st, err := h.read.Prepare(strings.NewReplacer("{table}", tableNames[t], "{owners}", ownersOf(n)).Replace(text))
-	if err != nil {
-		return nil, err
-	}
-	if s.some == nil {
-		s.some = make(map[someKey]*sql.Stmt)
-	}
-	s.some[k] = st
-	return st, nil
 }
 
 func (s *statements) prepare(ctx context.Context, h *handle) error {
@@ -80,13 +47,14 @@ func (s *statements) prepare(ctx context.Context, h *handle) error {
 	}
 	wants := []want{
 		{h.write, &s.markUpsert, "mark_upsert", ""}, {h.write, &s.markGet, "mark_get", ""}, {h.read, &s.markRead, "mark_get", ""},
+		{h.read, &s.markAll, "mark_all", ""},
 		{h.write, &s.markExpire, "mark_expire", ""}, {h.write, &s.sequenceNext, "sequence_next", ""},
 		{h.read, &s.settingGet, "setting_get", ""}, {h.write, &s.settingSet, "setting_set", ""},
 	}
 	for t, name := range tableNames {
 		if name != "" {
 			wants = append(wants,
-				want{h.write, &s.upsert[t], "record_upsert", name}, want{h.write, &s.remove[t], "record_delete", name},
+				want{h.write, &s.put[t], "record_put", name}, want{h.write, &s.remove[t], "record_delete", name},
 				want{h.read, &s.get[t], "record_get", name}, want{h.read, &s.all[t], "record_all", name})
 		}
 	}
@@ -100,11 +68,6 @@ func (s *statements) prepare(ctx context.Context, h *handle) error {
 
 func (s *statements) close() {
 	for _, st := range s.open {
-		st.Close()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, st := range s.some {
 		st.Close()
 	}
 }

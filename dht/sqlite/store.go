@@ -136,14 +136,14 @@ func (s *Store) Get(t protocol.Table, owner protocol.ID, now time.Time) ([]byte,
 
 // Select implements dht.Store.
 func (s *Store) Select(q dht.Query, dst []dht.Item) (int, error) {
-	x := s.index.Load()
-	if n, whole := x.Items(q, dst); whole {
+	if n, whole := s.index.Load().Items(q, dst); whole {
 		return n, nil
 	}
 	s.Load([]dht.Query{q}, len(dst))
 	refs := make([]index.Ref, len(dst))
 	n := 0
 	for range 3 { // a damaged or replaced row is out of the index when it is selected again
+		x := s.index.Load()
 		found := x.Select(q, refs)
 		n = 0
 		for _, r := range refs[:found] {

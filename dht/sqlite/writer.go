@@ -29,11 +29,12 @@ type group struct {
 	tx     *sql.Tx
 	stmt   *statements
 	index  *index.Index
-	staged map[stagedKey]*protocol.Record // stored by this group, not yet in the index
+	staged map[stagedKey]placed // stored by this group, not yet in the index
 	bound  map[*sql.Stmt]*sql.Stmt
 
-	changed int // rows, besides those staged
-	room    int // for records of new owners
+	last    *int64 // row in use
+	changed int    // rows, besides those staged
+	room    int    // for records of new owners
 }
 
 // in is st inside the transaction.
@@ -49,6 +50,12 @@ func (g *group) in(st *sql.Stmt) *sql.Stmt {
 type stagedKey struct {
 	table protocol.Table
 	owner protocol.ID
+}
+
+// placed is a record and its row.
+type placed struct {
+	r   *protocol.Record
+	row int64
 }
 
 // run is the writer: it owns every write to the file until Close.
@@ -162,7 +169,8 @@ func commit(h *handle, x *index.Index, reqs []*request, most int) (err error) {
 			tx.Rollback() // its failure adds nothing: the connection is discarded
 		}
 	}()
-	g := &group{tx: tx, stmt: &h.stmt, index: x, staged: make(map[stagedKey]*protocol.Record), bound: make(map[*sql.Stmt]*sql.Stmt), room: most - x.Len()}
+	g := &group{tx: tx, stmt: &h.stmt, index: x, staged: make(map[stagedKey]placed), bound: make(map[*sql.Stmt]*sql.Stmt),
+		last: &h.last, room: most - x.Len()}
 	for _, r := range reqs {
 		if err := r.work(g); err != nil {
 			return err
@@ -204,7 +212,7 @@ func (s *Store) do(ctx context.Context, r *request) error {
 // Put implements dht.Store.
 func (s *Store) Put(ctx context.Context, records []*protocol.Record) ([]dht.Result, error) {
 	var out []dht.Result
-	var stored []*protocol.Record
+	var stored []placed
 	err := s.do(ctx, &request{
 		work: func(g *group) error {
 			out, stored = make([]dht.Result, len(records)), nil
@@ -214,14 +222,14 @@ func (s *Store) Put(ctx context.Context, records []*protocol.Record) ([]dht.Resu
 					return err
 				}
 				if out[i] = res; res.Outcome == dht.Stored {
-					stored = append(stored, r)
+					stored = append(stored, g.staged[stagedKey{r.Table, r.Owner}])
 				}
 			}
 			return nil
 		},
 		applied: func(x *index.Index) {
-			for _, r := range stored {
-				x.Apply(r)
+			for _, p := range stored {
+				x.ApplyAt(p.r, p.row)
 			}
 		},
 	})
@@ -234,8 +242,10 @@ func (s *Store) Put(ctx context.Context, records []*protocol.Record) ([]dht.Resu
 func (g *group) put(r *protocol.Record) (dht.Result, error) {
 	k := stagedKey{r.Table, r.Owner}
 	res, known := g.index.Compare(r)
-	if p := g.staged[k]; p != nil {
-		known = true
+	row, _ := g.index.Row(r.Table, r.Owner)
+	if at, ok := g.staged[k]; ok {
+		p := at.r
+		known, row = true, at.row
 		switch {
 		case r.Supersedes(p):
 			res = dht.Result{Outcome: dht.Stored, Held: dht.VersionOf(r)}
@@ -263,10 +273,14 @@ func (g *group) put(r *protocol.Record) (dht.Result, error) {
 		}
 		g.room--
 	}
-	if _, err := g.in(g.stmt.upsert[r.Table]).Exec(r.Owner[:], r.Raw(), rowSum(r.Table, r.Raw())); err != nil {
+	if row == 0 {
+		*g.last++ // never one that was in use: a reader may still come with it
+		row = *g.last
+	}
+	if _, err := g.in(g.stmt.put[r.Table]).Exec(row, r.Raw(), rowSum(r.Table, r.Raw())); err != nil {
 		return res, err
 	}
-	g.staged[k] = r
+	g.staged[k] = placed{r, row}
 	return res, nil
 }
 
@@ -285,7 +299,7 @@ func (s *Store) Expire(ctx context.Context, now time.Time) (int, error) {
 					return err
 				}
 				for _, r := range g.index.Due(now, expireBatch) {
-					if g.staged[stagedKey{r.Table, r.Owner}] != nil {
+					if _, ok := g.staged[stagedKey{r.Table, r.Owner}]; ok {
 						continue // replaced within this very group
 					}
 					if err := g.expire(r); err != nil {
@@ -319,7 +333,7 @@ func (g *group) expire(r index.Ref) error {
 	if err != nil {
 		return err
 	}
-	_, err = g.in(g.stmt.remove[r.Table]).Exec(r.Owner[:])
+	_, err = g.in(g.stmt.remove[r.Table]).Exec(r.Row)
 	return err
 }
 

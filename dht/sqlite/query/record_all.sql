@@ -1,1 +1,1 @@
-SELECT owner, raw, sum FROM {table}
+SELECT id, raw, sum FROM {table}

@@ -1,1 +1,1 @@
-DELETE FROM {table} WHERE owner = ?1
+DELETE FROM {table} WHERE id = ?1

@@ -1,1 +1,1 @@
-SELECT raw, sum FROM {table} WHERE owner = ?1
+SELECT raw, sum FROM {table} WHERE id = ?1

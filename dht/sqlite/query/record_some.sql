@@ -1,1 +1,1 @@
-SELECT owner, raw FROM {table} WHERE owner IN ({owners})
+SELECT id, raw FROM {table} WHERE id IN ({ids})

@@ -1,0 +1,1 @@
+SELECT tbl, owner, epoch, sequence, until, sum FROM mark

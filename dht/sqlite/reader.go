@@ -1,0 +1,139 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"culvert/dht"
+	"culvert/dht/index"
+	"culvert/protocol"
+)
+
+// readersMost is how many read records at once.
+const readersMost = 4
+
+// reader is a connection that reads records, used by one at a time. It is the driver's own, since database/sql would copy each row
+// once more and take three locks for it: a third of what a row costs.
+type reader struct {
+	conn driver.Conn
+	some map[someKey]driver.StmtQueryContext
+	args [loadMost]driver.NamedValue
+	dest [2]driver.Value
+}
+
+// someKey is a SELECT of so many rows of a table.
+type someKey struct {
+	table protocol.Table
+	rows  int
+}
+
+// withReader lends f a reader that nobody else uses.
+func (h *handle) withReader(f func(*reader) error) error {
+	r, open := <-h.readers
+	if !open {
+		return dht.ErrClosed
+	}
+	defer func() { h.readers <- r }()
+	if r.conn == nil {
+		conn, err := h.read.Driver().Open(h.readDSN)
+		if err != nil {
+			return err
+		}
+		r.conn = conn
+	}
+	return f(r)
+}
+
+// closeReaders waits for those that are lent. It may be called twice.
+func (h *handle) closeReaders() (err error) {
+	for i := range cap(h.readers) {
+		r, open := <-h.readers
+		if !open {
+			return nil
+		}
+		if err = errors.Join(err, r.close()); i == cap(h.readers)-1 {
+			close(h.readers)
+		}
+	}
+	return err
+}
+
+func (r *reader) close() (err error) {
+	for _, st := range r.some {
+		err = errors.Join(err, st.(driver.Stmt).Close())
+	}
+	if r.conn != nil {
+		err = errors.Join(err, r.conn.Close())
+	}
+	return err
+}
+
+// parameters of a statement, n of them.
+func parameters(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
+
+// ofSome is the SELECT of n rows of a table, prepared when it is needed first.
+func (r *reader) ofSome(t protocol.Table, n int) (driver.StmtQueryContext, error) {
+	k := someKey{t, n}
+	if st := r.some[k]; st != nil {
+		return st, nil
+	}
+	text, err := query("record_some")
+	if err != nil {
+		return nil, err
+	}
+	text = strings.NewReplacer("{table}", tableNames[t], "{ids}", parameters(n)).Replace(text)
+	prepared, err := r.conn.Prepare(text)
+	if err != nil {
+		return nil, err
+	}
+	st, ok := prepared.(driver.StmtQueryContext)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("sqlite: the driver's %T takes no context", prepared), prepared.Close())
+	}
+	if r.some == nil {
+		r.some = make(map[someKey]driver.StmtQueryContext)
+	}
+	r.some[k] = st
+	return st, nil
+}
+
+// each gives the rows of refs, at most loadMost of one table, to take. The driver makes the bytes of each anew: they are taker's.
+func (r *reader) each(refs []index.Ref, take func(row int64, raw []byte)) (err error) {
+	i := 0
+	for loadSizes[i] < len(refs) {
+		i++
+	}
+	args := r.args[:loadSizes[i]]
+	for i := range args {
+		args[i] = driver.NamedValue{Ordinal: i + 1, Value: refs[min(i, len(refs)-1)].Row}
+	}
+	st, err := r.ofSome(refs[0].Table, len(args))
+	if err != nil {
+		return err
+	}
+	rows, err := st.QueryContext(context.Background(), args)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, rows.Close())
+		r.dest = [2]driver.Value{}
+	}()
+	for {
+		if err := rows.Next(r.dest[:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		row, isRow := r.dest[0].(int64)
+		raw, isRaw := r.dest[1].([]byte)
+		if isRow && isRaw {
+			take(row, raw)
+		}
+	}
+}
