@@ -24,7 +24,7 @@ type checkpointer struct {
 	done   chan struct{}
 	log    atomic.Int64 // pages in the log, as the last checkpoint found it
 
-	changed int64 // rows since, which are about as many pages; the writer's
+	changed int64 // about how many since; the writer's
 }
 
 func startCheckpoints(h *handle, most int64) *checkpointer {

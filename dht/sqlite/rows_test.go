@@ -119,3 +119,21 @@ func TestRowsStayTogether(t *testing.T) {
 		}
 	}
 }
+
+// Records that lie together fill few pages of the log.
+func TestPagesOfAGroup(t *testing.T) {
+	g := &group{staged: make(map[stagedKey]placed)}
+	for i := range 4 * rowsAPage {
+		g.staged[stagedKey{protocol.TableNode, protocol.NewID(7, storetest.Key(string(rune('a'+i))))}] = placed{row: int64(i)}
+	}
+	if n := g.pages(); n != 4 {
+		t.Errorf("%d pages for rows side by side", n)
+	}
+	for k, p := range g.staged {
+		p.row *= rowsAPage
+		g.staged[k] = p
+	}
+	if n := g.pages(); n != len(g.staged) {
+		t.Errorf("%d pages for %d rows far from each other", n, len(g.staged))
+	}
+}

@@ -58,6 +58,22 @@ type placed struct {
 	row int64
 }
 
+// rowsAPage is about how many records share a page.
+const rowsAPage = 8
+
+// pages is about how many pages of the log the records of this group fill.
+func (g *group) pages() int {
+	type page struct {
+		table protocol.Table
+		at    int64
+	}
+	seen := make(map[page]struct{}, len(g.staged))
+	for k, p := range g.staged {
+		seen[page{k.table, p.row / rowsAPage}] = struct{}{}
+	}
+	return len(seen)
+}
+
 // run is the writer: it owns every write to the file until Close.
 func (s *Store) run() {
 	defer close(s.done)
@@ -176,7 +192,7 @@ func commit(h *handle, x *index.Index, reqs []*request, most int) (err error) {
 			return err
 		}
 	}
-	h.checkpoints.changed += int64(len(g.staged) + g.changed)
+	h.checkpoints.changed += int64(g.pages() + g.changed)
 	return tx.Commit()
 }
 
