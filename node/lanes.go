@@ -19,7 +19,8 @@ const (
 	// some are checked while others are committed.
 	queryBatch = 32
 	putBatch   = 16
-	// readers is as many as the store has connections for reading; putters wait for commits most of the time.
+	// readers is as many as the store has connections for reading, one of them until a whole batch waits: two would share it, each
+	// with a SELECT and a write of its own. Putters wait for commits most of the time.
 	readers = 4
 	putters = 32
 )
@@ -35,16 +36,16 @@ func newPool(t *tasks) *batch.Pool[func()] {
 
 type lane = batch.Pool[*protocol.Verified]
 
-func newLane(t *tasks, workers, most int, work func(context.Context, []*protocol.Verified, func())) *lane {
+func newLane(t *tasks, workers, eager, most int, work func(context.Context, []*protocol.Verified, func())) *lane {
 	return batch.New(batch.Config[*protocol.Verified]{
-		Start: t.start, Work: work, Workers: workers, Eager: runtime.GOMAXPROCS(0), Batch: most, Queue: poolQueue, Share: poolShare,
+		Start: t.start, Work: work, Workers: workers, Eager: eager, Batch: most, Queue: poolQueue, Share: poolShare,
 	})
 }
 
 // openLanes has queries that need the disk read together, and Puts stored together.
 func (s *serving) openLanes(n *Node) {
-	s.reads = newLane(n.tasks, readers, queryBatch, func(_ context.Context, vs []*protocol.Verified, _ func()) { s.read(n, vs) })
-	s.puts = newLane(n.tasks, putters, putBatch, func(_ context.Context, vs []*protocol.Verified, wait func()) { s.put(n, vs, wait) })
+	s.reads = newLane(n.tasks, readers, 1, queryBatch, func(_ context.Context, vs []*protocol.Verified, _ func()) { s.read(n, vs) })
+	s.puts = newLane(n.tasks, putters, runtime.GOMAXPROCS(0), putBatch, func(_ context.Context, vs []*protocol.Verified, wait func()) { s.put(n, vs, wait) })
 	for c := range s.routes {
 		if cmd := protocol.Command(c); s.routes[c].handler != nil && dht.IsQuery(cmd) {
 			s.routes[c].lane = s.reads
