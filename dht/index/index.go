@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,31 +32,35 @@ type Index struct {
 	expiry   set[*entry]
 	numbers  set[*entry]
 	counts   map[protocol.Domain]dht.Counts
+	live     int
 	queue    []*entry // with bytes in memory, oldest first; may hold entries that have gone
 	resident int64
 	missing  atomic.Int64 // entries whose bytes are not in memory
 }
 
 type table struct {
-	entries map[protocol.ID]*entry
-	keys    set[pair]
+	byKey keyTable
+	keys  set[pair] // in order, for what asks for more than one key
 }
 
+// entry begins with what a lookup reads, so that this is two lines of memory.
 type entry struct {
+	owner     protocol.ID
 	table     protocol.Table
 	tombstone bool
-	owner     protocol.ID
-	version   dht.Version
-	expires   int64 // unix ms
-	size      int
-	number    uint64
-	hash      [32]byte
-	lookups   []protocol.Hash
-	row       int64 // where it is on disk
+	gone      bool
+	lookups   uint8
+	read      atomic.Bool
+	size      int32
+	expires   int64  // unix ms
+	raw       []byte // nil while only on disk; guarded by Index.mu
+	lookup    protocol.Hash
+	others    []protocol.Hash // past the first
 
-	raw  []byte // nil while only on disk; guarded by Index.mu
-	gone bool
-	read atomic.Bool
+	version dht.Version
+	number  uint64
+	row     int64 // where it is on disk
+	hash    [32]byte
 }
 
 type pair struct {
@@ -68,7 +73,7 @@ type pair struct {
 func New(budget int64) *Index {
 	x := &Index{budget: budget, counts: make(map[protocol.Domain]dht.Counts)}
 	for t := range x.tables {
-		x.tables[t].entries = make(map[protocol.ID]*entry)
+		x.tables[t].byKey.seed = maphash.MakeSeed()
 		x.tables[t].keys = set[pair]{
 			compare: func(a, b pair) int {
 				if c := a.key.Compare(b.key); c != 0 {
@@ -92,8 +97,12 @@ func New(budget int64) *Index {
 func newEntry(r *protocol.Record) *entry {
 	e := &entry{
 		table: r.Table, tombstone: r.Tombstone, owner: r.Owner, version: dht.VersionOf(r), expires: r.Expires.UnixMilli(),
-		hash: sha256.Sum256(r.Raw()), lookups: r.Lookups, raw: bytes.Clone(r.Raw()),
-		size: len(r.Raw()),
+		hash: sha256.Sum256(r.Raw()), lookups: uint8(len(r.Lookups)), raw: bytes.Clone(r.Raw()),
+		size: int32(len(r.Raw())),
+	}
+	if len(r.Lookups) > 0 {
+		e.lookup = r.Lookups[0]
+		e.others = slices.Clone(r.Lookups[1:])
 	}
 	if r.Table == protocol.TableRevocation {
 		var v protocol.RevocationValue
@@ -104,25 +113,47 @@ func newEntry(r *protocol.Record) *entry {
 	return e
 }
 
-func (e *entry) pairs(yield func(pair)) {
-	one := func(k protocol.ID) {
-		var b [protocol.IDSize + 32]byte
-		copy(b[:], k[:])
-		copy(b[protocol.IDSize:], e.hash[:])
-		h := sha256.Sum256(b[:])
-		yield(pair{key: k, sum: Sum(h[:16]), e: e})
+// keys are what e is held under; one may come twice.
+func (e *entry) keys(yield func(protocol.ID) bool) {
+	if !yield(e.owner) || e.lookups > 0 && !yield(protocol.NewID(e.owner.Domain(), e.lookup)) {
+		return
 	}
-	one(e.owner)
-	for _, h := range e.lookups {
-		one(protocol.NewID(e.owner.Domain(), h))
+	for _, h := range e.others {
+		if !yield(protocol.NewID(e.owner.Domain(), h)) {
+			return
+		}
 	}
+}
+
+func (e *entry) isUnder(key *protocol.ID) bool {
+	if e.owner == *key {
+		return true
+	}
+	if [4]byte(e.owner[:4]) != [4]byte(key[:4]) || e.lookups == 0 {
+		return false
+	}
+	h := (*protocol.Hash)(key[4:])
+	return e.lookup == *h || len(e.others) > 0 && slices.Contains(e.others, *h)
+}
+
+// sameKeys reports whether e is held under the keys of o.
+func (e *entry) sameKeys(o *entry) bool {
+	return e.owner == o.owner && e.lookups == o.lookups && e.lookup == o.lookup && slices.Equal(e.others, o.others)
+}
+
+func (e *entry) pair(key protocol.ID) pair {
+	var b [protocol.IDSize + 32]byte
+	copy(b[:], key[:])
+	copy(b[protocol.IDSize:], e.hash[:])
+	h := sha256.Sum256(b[:])
+	return pair{key: key, sum: Sum(h[:16]), e: e}
 }
 
 // Compare says what a Put of r would come to; known is false where nothing of its owner is held.
 func (x *Index) Compare(r *protocol.Record) (res dht.Result, known bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	e := x.tables[r.Table].entries[r.Owner]
+	e := x.ownedLocked(r.Table, &r.Owner)
 	if e == nil {
 		return dht.Result{Outcome: dht.Stored, Held: dht.VersionOf(r)}, false
 	}
@@ -148,14 +179,20 @@ func (x *Index) ApplyAt(r *protocol.Record, row int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t := &x.tables[e.table]
-	if old := t.entries[e.owner]; old != nil && slices.Equal(old.lookups, e.lookups) {
+	if old := t.byKey.owner(&e.owner); old != nil && old.sameKeys(e) {
 		x.forgetLocked(old)
-		e.pairs(func(p pair) { t.keys.replace(p) }) // most are announced again where they were
+		for k := range e.keys { // most are announced again where they were
+			t.keys.replace(e.pair(k))
+			t.byKey.replace(&k, old, e)
+		}
 	} else {
 		x.removeLocked(old)
-		e.pairs(t.keys.insert)
+		for k := range e.keys {
+			t.keys.insert(e.pair(k))
+			t.byKey.insert(&k, e)
+		}
 	}
-	t.entries[e.owner] = e
+	x.live++
 	x.expiry.insert(e)
 	if e.table == protocol.TableRevocation {
 		x.numbers.insert(e)
@@ -170,7 +207,7 @@ func (x *Index) ApplyAt(r *protocol.Record, row int64) {
 func (x *Index) Remove(t protocol.Table, owner protocol.ID, v dht.Version) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if e := x.tables[t].entries[owner]; e != nil && e.version == v {
+	if e := x.ownedLocked(t, &owner); e != nil && e.version == v {
 		x.removeLocked(e)
 	}
 }
@@ -180,13 +217,16 @@ func (x *Index) removeLocked(e *entry) {
 		return
 	}
 	t := &x.tables[e.table]
-	delete(t.entries, e.owner)
-	e.pairs(t.keys.remove)
+	for k := range e.keys {
+		t.keys.remove(e.pair(k))
+		t.byKey.remove(&k, e)
+	}
 	x.forgetLocked(e)
 }
 
 // forgetLocked takes e out of everything but its table.
 func (x *Index) forgetLocked(e *entry) {
+	x.live--
 	x.expiry.remove(e)
 	if e.table == protocol.TableRevocation {
 		x.numbers.remove(e)
@@ -204,7 +244,7 @@ func (x *Index) countLocked(e *entry, n int) {
 	d := e.owner.Domain()
 	c := x.counts[d]
 	c.Records += n
-	c.Bytes += n * e.size
+	c.Bytes += n * int(e.size)
 	switch {
 	case e.tombstone:
 	case e.table == protocol.TableNode:
@@ -234,12 +274,8 @@ func (x *Index) evictLocked() {
 			x.missing.Add(1)
 		}
 	}
-	live := 0
-	for t := range x.tables {
-		live += len(x.tables[t].entries)
-	}
-	if len(x.queue) > 64+2*live {
-		kept := make([]*entry, 0, live)
+	if len(x.queue) > 64+2*x.live {
+		kept := make([]*entry, 0, x.live)
 		for _, e := range x.queue {
 			if !e.gone && e.raw != nil {
 				kept = append(kept, e)
@@ -250,13 +286,18 @@ func (x *Index) evictLocked() {
 }
 
 // Len is how many records there are.
-func (x *Index) Len() (n int) {
+func (x *Index) Len() int {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	for t := range x.tables {
-		n += len(x.tables[t].entries)
+	return x.live
+}
+
+// ownedLocked is what is held of owner, nil if nothing is.
+func (x *Index) ownedLocked(t protocol.Table, owner *protocol.ID) *entry {
+	if t >= protocol.TableEnd {
+		return nil
 	}
-	return n
+	return x.tables[t].byKey.owner(owner)
 }
 
 // Counts are of one domain.
@@ -270,10 +311,7 @@ func (x *Index) Counts(d protocol.Domain) dht.Counts {
 func (x *Index) Version(t protocol.Table, owner protocol.ID) (dht.Version, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if t >= protocol.TableEnd {
-		return dht.Version{}, false
-	}
-	if e := x.tables[t].entries[owner]; e != nil {
+	if e := x.ownedLocked(t, &owner); e != nil {
 		return e.version, true
 	}
 	return dht.Version{}, false
@@ -283,7 +321,7 @@ func (x *Index) Version(t protocol.Table, owner protocol.ID) (dht.Version, bool)
 func (x *Index) Row(t protocol.Table, owner protocol.ID) (row int64, held bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if e := x.tables[t].entries[owner]; e != nil {
+	if e := x.ownedLocked(t, &owner); e != nil {
 		return e.row, true
 	}
 	return 0, false
@@ -309,13 +347,12 @@ func (x *Index) Resident() [][]byte {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var l [][]byte
-	for t := range x.tables {
-		for _, e := range x.tables[t].entries {
-			if e.raw != nil {
-				l = append(l, e.raw)
-			}
+	x.expiry.from(func(*entry) bool { return false }, func(e *entry) bool {
+		if e.raw != nil {
+			l = append(l, e.raw)
 		}
-	}
+		return true
+	})
 	return l
 }
 

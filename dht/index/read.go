@@ -33,12 +33,9 @@ func (x *Index) touch(e *entry, by dht.By) {
 
 // Get finds the current record of owner; its Raw may be nil.
 func (x *Index) Get(t protocol.Table, owner protocol.ID, now time.Time) (Ref, bool) {
-	if t >= protocol.TableEnd {
-		return Ref{}, false
-	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	e := x.tables[t].entries[owner]
+	e := x.ownedLocked(t, &owner)
 	if e == nil || e.expires <= now.UnixMilli() {
 		return Ref{}, false
 	}
@@ -48,12 +45,9 @@ func (x *Index) Get(t protocol.Table, owner protocol.ID, now time.Time) (Ref, bo
 
 // Bytes are those of the current record of owner if they are in memory; held is false where there is no such record.
 func (x *Index) Bytes(t protocol.Table, owner protocol.ID, now time.Time) (raw []byte, held bool) {
-	if t >= protocol.TableEnd {
-		return nil, false
-	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	e := x.tables[t].entries[owner]
+	e := x.ownedLocked(t, &owner)
 	if e == nil || e.expires <= now.UnixMilli() {
 		return nil, false
 	}
@@ -63,12 +57,9 @@ func (x *Index) Bytes(t protocol.Table, owner protocol.ID, now time.Time) (raw [
 
 // Held finds a record, expired or not, if it is still of this version.
 func (x *Index) Held(t protocol.Table, h dht.Held) (Ref, bool) {
-	if t >= protocol.TableEnd {
-		return Ref{}, false
-	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	e := x.tables[t].entries[h.Owner]
+	e := x.ownedLocked(t, &h.Owner)
 	if e == nil || e.version != h.Version {
 		return Ref{}, false
 	}
@@ -87,7 +78,7 @@ func (x *Index) Fill(l ...Loaded) {
 	defer x.mu.Unlock()
 	for i := range l {
 		r := &l[i].Ref
-		e := x.tables[r.Table].entries[r.Owner]
+		e := x.ownedLocked(r.Table, &r.Owner)
 		if e == nil || e.hash != r.Hash || e.raw != nil {
 			continue
 		}
@@ -157,17 +148,19 @@ func (x *Index) selectUpTo(q dht.Query, n int, take func(int, *entry)) {
 		}
 		return i < n
 	}
-	keys := &x.tables[q.Table].keys
+	t, keys := &x.tables[q.Table].byKey, &x.tables[q.Table].keys
 	switch q.By {
 	case dht.ByOwner:
-		if e := x.tables[q.Table].entries[q.Key]; e != nil {
+		if e := t.owner(&q.Key); e != nil {
 			one(e)
 		}
 	case dht.ByKey:
-		keys.from(func(p pair) bool {
-			c := p.key.Compare(q.Key)
-			return c < 0 || c == 0 && !q.After.IsZero() && p.e.owner.Compare(q.After) <= 0
-		}, func(p pair) bool { return p.key == q.Key && one(p.e) })
+		var f few
+		for _, e := range after(t.under(&q.Key, &f), &q.After) {
+			if !one(e) {
+				return
+			}
+		}
 	case dht.ByDomain:
 		start := protocol.NewID(q.Key.Domain(), protocol.Hash{})
 		keys.from(func(p pair) bool { return p.key.Compare(start) < 0 || !q.After.IsZero() && p.key.Compare(q.After) <= 0 },
@@ -187,6 +180,18 @@ func (x *Index) selectUpTo(q dht.Query, n int, take func(int, *entry)) {
 			take(i, e)
 		}
 	}
+}
+
+// after is what of l, in order of owner, comes after the one given, if one is.
+func after(l []*entry, last *protocol.ID) []*entry {
+	if last.IsZero() {
+		return l
+	}
+	i, found := findOwner(l, last)
+	if found {
+		i++
+	}
+	return l[i:]
 }
 
 // rangeLocked keeps the n smallest owners after q.After while it walks the range in order of key.
