@@ -79,6 +79,12 @@ type Query struct {
 	Now      time.Time // records expired then are left out
 }
 
+// Key names what a Query ByOwner or ByKey looks for.
+type Key struct {
+	Table protocol.Table
+	ID    protocol.ID
+}
+
 // Item is one selected record. Raw is as it was signed; nobody changes it.
 type Item struct {
 	Owner protocol.ID
@@ -122,6 +128,8 @@ type Store interface {
 	// Load brings the first n records of each of these into memory, with few reads for all of them: what is asked for next is
 	// answered from there, unless others have taken the room meanwhile. It may bring less; a read does without it.
 	Load(qs []Query, n int)
+	// Prefetch fetches what is in memory under these keys, many at once, for the reads that follow at once. It changes nothing.
+	Prefetch(keys []Key)
 	// Version is the high-water mark: the newest version ever stored, also of what has expired since.
 	Version(t protocol.Table, owner protocol.ID) (Version, bool, error)
 	// Digest counts and sums what Select(ByPosition) would give, without leaving out what has expired and is not collected.

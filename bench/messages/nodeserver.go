@@ -85,10 +85,14 @@ func pong(now time.Time, v *protocol.Verified) []protocol.Out {
 func (s *server) loop(conn *carrier.UDP) error {
 	ms := buffers(batch)
 	var (
-		ev  endpoint.Event
+		evs [batch]endpoint.Event
+		vs  []*protocol.Verified
 		out sender
 	)
-	ev.Verified.Scratch = new(protocol.Scratch)
+	scratch := new(protocol.Scratch)
+	for i := range evs {
+		evs[i].Verified.Scratch = scratch
+	}
 	l := newLanes(s, conn)
 	defer l.close()
 	for {
@@ -97,9 +101,17 @@ func (s *server) loop(conn *carrier.UDP) error {
 			return endOf(err)
 		}
 		now := time.Now()
+		vs = vs[:0]
 		for i := range ms[:n] {
-			s.e.Receive(now, ms[i].Addr, ms[i].Buf[:ms[i].N], &ev, &out.Outbox)
-			for ok := true; ok; ok = s.e.More(now, &ev, &out.Outbox) {
+			s.e.Receive(now, ms[i].Addr, ms[i].Buf[:ms[i].N], &evs[i], &out.Outbox)
+			if evs[i].Kind == endpoint.EventRequest {
+				vs = append(vs, &evs[i].Verified)
+			}
+		}
+		s.dht.Prefetch(vs)
+		for i := range evs[:n] {
+			ev := &evs[i]
+			for ok := true; ok; ok = s.e.More(now, ev, &out.Outbox) {
 				if ev.Kind != endpoint.EventRequest {
 					continue
 				}

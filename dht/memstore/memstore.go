@@ -88,6 +88,9 @@ func (s *Store) Cached(dht.Query, int) bool { return true }
 // Load implements dht.Store: all is in memory.
 func (s *Store) Load([]dht.Query, int) {}
 
+// Prefetch implements dht.Store.
+func (s *Store) Prefetch(keys []dht.Key) { s.index.Prefetch(keys) }
+
 // Version implements dht.Store.
 func (s *Store) Version(t protocol.Table, owner protocol.ID) (dht.Version, bool, error) {
 	if v, ok := s.index.Version(t, owner); ok {

@@ -167,6 +167,9 @@ func (s *Store) Select(q dht.Query, dst []dht.Item) (int, error) {
 // Cached implements dht.Store.
 func (s *Store) Cached(q dht.Query, n int) bool { return s.index.Load().Cached(q, n) }
 
+// Prefetch implements dht.Store.
+func (s *Store) Prefetch(keys []dht.Key) { s.index.Load().Prefetch(keys) }
+
 // Version implements dht.Store.
 func (s *Store) Version(t protocol.Table, owner protocol.ID) (dht.Version, bool, error) {
 	if v, ok := s.index.Load().Version(t, owner); ok {
