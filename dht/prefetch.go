@@ -17,7 +17,7 @@ func (s *Server) Prefetch(vs []*protocol.Verified) {
 	n := 0
 	for _, v := range vs {
 		if q, most, ok := reads(v); ok && most > 0 && (q.By == ByOwner || q.By == ByKey) {
-			p[n] = Key{q.Table, q.Key}
+			p[n] = Key{q.Table, q.By, q.Key}
 			n++
 		}
 		if n == len(p) {

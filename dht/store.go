@@ -79,9 +79,10 @@ type Query struct {
 	Now      time.Time // records expired then are left out
 }
 
-// Key names what a Query ByOwner or ByKey looks for.
+// Key is what a Query ByOwner or ByKey looks for.
 type Key struct {
 	Table protocol.Table
+	By    By
 	ID    protocol.ID
 }
 

@@ -199,6 +199,9 @@ func ParseRecordList(b []byte) (m RecordList, err error) {
 	r := reader{b: b}
 	r.array(2)
 	n := r.length()
+	if most := len(r.b) / minRecord; n <= most {
+		m.Records = make([][]byte, 0, n)
+	}
 	for range n {
 		rec := r.bytes()
 		if len(rec) < minRecord || len(rec) > MaxRecord {

@@ -151,16 +151,25 @@ const (
 	recordLookups = 108
 )
 
-// getNode asks for certificates in turn.
-type getNode struct{ ids []protocol.ID }
-
 // stride visits a table in an order that is not the one it was written in; it has no factor in common with round numbers.
 const stride = 7919
 
-func (q getNode) id(n int) protocol.ID { return q.ids[n*stride%len(q.ids)] }
+// strided is l in that order, so that asking for one after the other reads memory in order: only the server looks things up.
+func strided[T any](l []T) []T {
+	o := make([]T, len(l))
+	for n := range o {
+		o[n] = l[n*stride%len(l)]
+	}
+	return o
+}
+
+// getNode asks for certificates in turn.
+type getNode struct{ ids []protocol.ID }
+
+func (q getNode) id(n int) *protocol.ID { return &q.ids[n%len(q.ids)] }
 
 func (q getNode) payload(b []byte, n int) (protocol.Command, []byte) {
-	return protocol.CmdGetNode, protocol.GetNode{ID: q.id(n)}.AppendPayload(b)
+	return protocol.CmdGetNode, protocol.GetNode{ID: *q.id(n)}.AppendPayload(b)
 }
 
 func (q getNode) check(v *protocol.Verified, n int) error {
@@ -177,10 +186,10 @@ func (q getNode) check(v *protocol.Verified, n int) error {
 // getTunnelNodes asks who is at a location, in turn.
 type getTunnelNodes struct{ keys []protocol.Hash }
 
-func (q getTunnelNodes) key(n int) protocol.Hash { return q.keys[n*stride%len(q.keys)] }
+func (q getTunnelNodes) key(n int) *protocol.Hash { return &q.keys[n%len(q.keys)] }
 
 func (q getTunnelNodes) payload(b []byte, n int) (protocol.Command, []byte) {
-	return protocol.CmdGetTunnelNodes, protocol.GetTunnelNodes{Location: protocol.NewID(world.Domain, q.key(n))}.AppendPayload(b)
+	return protocol.CmdGetTunnelNodes, protocol.GetTunnelNodes{Location: protocol.NewID(world.Domain, *q.key(n))}.AppendPayload(b)
 }
 
 func (q getTunnelNodes) check(v *protocol.Verified, n int) error {

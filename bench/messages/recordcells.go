@@ -43,6 +43,7 @@ func (b *Bench) records(ctx context.Context) error {
 	for i := range len(ids) / perLocation {
 		places = append(places, world.Location(i))
 	}
+	ids, places = strided(ids), strided(places)
 	b.askers[selectEchoed] = &plainAsker{to: at.Select}
 	warm, cold := b.peer, b.peer
 	warm.Addr, cold.Addr = at.Warm, at.Cold

@@ -43,17 +43,18 @@ type table struct {
 	keys  set[pair] // in order, for what asks for more than one key
 }
 
-// entry begins with what a lookup reads, so that this is two lines of memory.
+// entry begins with what a lookup reads: a line of memory by owner, two by another key.
 type entry struct {
-	owner     protocol.ID
+	owner   protocol.ID
+	read    atomic.Bool
+	expires int64  // unix ms
+	raw     []byte // nil while only on disk; guarded by Index.mu
+
 	table     protocol.Table
 	tombstone bool
 	gone      bool
 	lookups   uint8
-	read      atomic.Bool
 	size      int32
-	expires   int64  // unix ms
-	raw       []byte // nil while only on disk; guarded by Index.mu
 	lookup    protocol.Hash
 	others    []protocol.Hash // past the first
 

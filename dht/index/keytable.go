@@ -13,28 +13,27 @@ import (
 //
 // The hash is seeded, since who signs a record chooses its lookup keys.
 type keyTable struct {
-	seed  maphash.Seed
-	parts [256]part
+	seed   maphash.Seed
+	parts  [256]part
+	crowds map[protocol.ID]*crowd
 }
 
-// part is open addressing over a power of two of places, at most three of four of them taken.
+// part is open addressing over a power of two of places, at most half of them taken: most walks stay in a line of memory.
 type part struct {
 	places []place
 	used   int
 }
 
-// place is empty where it has neither.
+// place is empty where it has no entry.
 type place struct {
-	hash  uint64
-	e     *entry
-	crowd *crowd
+	hash uint64
+	e    *entry // crowded: those under the key are in crowds
 }
 
+var crowded = new(entry)
+
 // crowd is who shares a key, in order of owner.
-type crowd struct {
-	key     protocol.ID
-	entries []*entry
-}
+type crowd struct{ entries []*entry }
 
 const (
 	fewMost     = 4 // entries of one key that have places of their own
@@ -58,18 +57,20 @@ func (t *keyTable) owner(key *protocol.ID) *entry {
 		return nil
 	}
 	for i := h & p.mask(); ; i = (i + 1) & p.mask() {
-		switch x := &p.places[i]; {
-		case x.e != nil:
-			if x.hash == h && x.e.owner == *key {
-				return x.e
-			}
-		case x.crowd == nil:
+		x := &p.places[i]
+		switch {
+		case x.e == nil:
 			return nil
-		case x.hash == h && x.crowd.key == *key:
-			if k, ok := x.crowd.find(key); ok {
-				return x.crowd.entries[k]
+		case x.hash != h:
+		case x.e == crowded:
+			if c := t.crowds[*key]; c != nil {
+				if k, ok := c.find(key); ok {
+					return c.entries[k]
+				}
+				return nil
 			}
-			return nil
+		case x.e.owner == *key:
+			return x.e
 		}
 	}
 }
@@ -83,58 +84,62 @@ func (t *keyTable) under(key *protocol.ID, f *few) []*entry {
 	}
 	n := 0
 	for i := h & p.mask(); ; i = (i + 1) & p.mask() {
-		switch x := &p.places[i]; {
-		case x.e != nil:
-			if x.hash != h || n == fewMost || !x.e.isUnder(key) {
-				continue
+		x := &p.places[i]
+		switch {
+		case x.e == nil:
+			return f[:n]
+		case x.hash != h:
+		case x.e == crowded:
+			if c := t.crowds[*key]; c != nil {
+				return c.entries
 			}
+		case n < fewMost && x.e.isUnder(key):
 			k := n
 			for ; k > 0 && f[k-1].owner.Compare(x.e.owner) > 0; k-- {
 				f[k] = f[k-1]
 			}
 			f[k] = x.e
 			n++
-		case x.crowd == nil:
-			return f[:n]
-		case x.hash == h && x.crowd.key == *key:
-			return x.crowd.entries
 		}
 	}
 }
 
 // insert puts e under key, once.
 func (t *keyTable) insert(key *protocol.ID, e *entry) {
-	h := t.hash(key)
-	p := t.part(h)
-	if c := p.crowdOf(h, key); c >= 0 {
-		p.places[c].crowd.insert(e)
+	if c := t.crowds[*key]; c != nil {
+		c.insert(e)
 		return
 	}
+	h := t.hash(key)
+	p := t.part(h)
 	var f few
 	l := t.under(key, &f)
 	if slices.Contains(l, e) {
 		return
 	}
 	if len(l) < fewMost {
-		p.put(place{hash: h, e: e})
+		p.put(place{h, e})
 		return
 	}
-	c := &crowd{key: *key, entries: slices.Clone(l)}
+	c := &crowd{slices.Clone(l)}
 	for _, o := range l {
-		p.free(p.placeOf(h, o))
+		p.free(p.find(h, o))
 	}
 	c.insert(e)
-	p.put(place{hash: h, crowd: c})
+	if t.crowds == nil {
+		t.crowds = make(map[protocol.ID]*crowd)
+	}
+	t.crowds[*key] = c
+	p.put(place{h, crowded})
 }
 
 // replace puts e where old is, which has the same owner.
 func (t *keyTable) replace(key *protocol.ID, old, e *entry) {
 	h := t.hash(key)
 	p := t.part(h)
-	if i := p.placeOf(h, old); i >= 0 {
+	if i := p.find(h, old); i >= 0 {
 		p.places[i].e = e
-	} else if i := p.crowdOf(h, key); i >= 0 {
-		c := p.places[i].crowd
+	} else if c := t.crowds[*key]; c != nil {
 		if k, ok := c.find(&e.owner); ok {
 			c.entries[k] = e
 		}
@@ -144,15 +149,15 @@ func (t *keyTable) replace(key *protocol.ID, old, e *entry) {
 func (t *keyTable) remove(key *protocol.ID, e *entry) {
 	h := t.hash(key)
 	p := t.part(h)
-	if i := p.placeOf(h, e); i >= 0 {
+	if i := p.find(h, e); i >= 0 {
 		p.free(i)
-	} else if i := p.crowdOf(h, key); i >= 0 {
-		c := p.places[i].crowd
+	} else if c := t.crowds[*key]; c != nil {
 		if k, ok := c.find(&e.owner); ok {
 			c.entries = slices.Delete(c.entries, k, k+1)
 		}
 		if len(c.entries) == 0 {
-			p.free(i)
+			delete(t.crowds, *key)
+			p.free(p.find(h, crowded))
 		}
 	}
 }
@@ -173,35 +178,25 @@ func (c *crowd) insert(e *entry) {
 	}
 }
 
-func (x *place) empty() bool { return x.e == nil && x.crowd == nil }
-
-// first is the first place of hash h that is as is says, -1 where there is none.
-func (p *part) first(h uint64, is func(*place) bool) int {
+// find is the place of e under a key of hash h, -1 if there is none.
+func (p *part) find(h uint64, e *entry) int {
 	if len(p.places) == 0 {
 		return -1
 	}
-	for i := h & p.mask(); !p.places[i].empty(); i = (i + 1) & p.mask() {
-		if x := &p.places[i]; x.hash == h && is(x) {
+	for i := h & p.mask(); p.places[i].e != nil; i = (i + 1) & p.mask() {
+		if p.places[i] == (place{h, e}) {
 			return int(i)
 		}
 	}
 	return -1
 }
 
-func (p *part) placeOf(h uint64, e *entry) int {
-	return p.first(h, func(x *place) bool { return x.e == e })
-}
-
-func (p *part) crowdOf(h uint64, key *protocol.ID) int {
-	return p.first(h, func(x *place) bool { return x.crowd != nil && x.crowd.key == *key })
-}
-
 func (p *part) put(x place) {
-	if 4*(p.used+1) > 3*len(p.places) {
+	if 2*(p.used+1) > len(p.places) {
 		old := p.places
 		p.places = make([]place, max(2*len(old), leastPlaces))
 		for _, o := range old {
-			if !o.empty() {
+			if o.e != nil {
 				p.set(o)
 			}
 		}
@@ -212,7 +207,7 @@ func (p *part) put(x place) {
 
 func (p *part) set(x place) {
 	i := x.hash & p.mask()
-	for !p.places[i].empty() {
+	for p.places[i].e != nil {
 		i = (i + 1) & p.mask()
 	}
 	p.places[i] = x
@@ -221,7 +216,7 @@ func (p *part) set(x place) {
 // free empties a place and moves up what a walk would not find behind it.
 func (p *part) free(at int) {
 	i := uint64(at)
-	for j := (i + 1) & p.mask(); !p.places[j].empty(); j = (j + 1) & p.mask() {
+	for j := (i + 1) & p.mask(); p.places[j].e != nil; j = (j + 1) & p.mask() {
 		if home := p.places[j].hash & p.mask(); (j-home)&p.mask() >= (j-i)&p.mask() {
 			p.places[i], i = p.places[j], j
 		}

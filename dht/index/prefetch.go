@@ -37,8 +37,12 @@ func (x *Index) prefetchLocked(keys []dht.Key) (sum uint64) {
 	n := 0
 	for i := range keys {
 		p := x.byKey(keys[i].Table).part(hashes[i])
-		for _, e := range p.some(hashes[i], (*[prefetchUnder]*entry)(entries[n:])) {
-			sum += uint64(e.expires) + uint64(e.lookup[0])
+		most := prefetchUnder
+		if keys[i].By == dht.ByOwner {
+			most = 1
+		}
+		for _, e := range entries[n : n+p.some(hashes[i], entries[n:n+most])] {
+			sum += uint64(e.expires) + uint64(cap(e.raw)) // the first of its lines, and the second
 			n++
 		}
 	}
@@ -55,22 +59,16 @@ func (x *Index) byKey(t protocol.Table) *keyTable {
 	return &x.tables[min(t, protocol.TableEnd-1)].byKey
 }
 
-// some are the first entries of hash h, which are most likely those under its key.
-func (p *part) some(h uint64, l *[prefetchUnder]*entry) []*entry {
+// some fills l with the first entries of hash h, which are most likely those under its key.
+func (p *part) some(h uint64, l []*entry) (n int) {
 	if len(p.places) == 0 {
-		return nil
+		return 0
 	}
-	n := 0
-	for i := h & p.mask(); n < len(l) && !p.places[i].empty(); i = (i + 1) & p.mask() {
-		x := &p.places[i]
-		switch {
-		case x.hash != h:
-		case x.e != nil:
-			l[n] = x.e
+	for i := h & p.mask(); n < len(l) && p.places[i].e != nil; i = (i + 1) & p.mask() {
+		if x := &p.places[i]; x.hash == h {
+			l[n] = x.e // or crowded, of which there is nothing to read
 			n++
-		default:
-			return l[:copy(l[:], x.crowd.entries)]
 		}
 	}
-	return l[:n]
+	return n
 }
