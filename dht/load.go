@@ -45,6 +45,9 @@ func reads(v *protocol.Verified) (q Query, n int, ok bool) {
 // Cached reports whether v's handler answers from memory, so that it may run in the socket loop. What is false belongs on a
 // worker: queries that need the disk, and all that is not a query.
 func (s *Server) Cached(v *protocol.Verified) bool {
+	if s.cfg.Store.Whole() {
+		return IsQuery(v.Command)
+	}
 	q, n, ok := reads(v)
 	return ok && s.cfg.Store.Cached(q, n)
 }

@@ -126,6 +126,8 @@ type Store interface {
 	Select(q Query, dst []Item) (int, error)
 	// Cached reports whether Select(q) for n records, or Get (ByOwner), is answered from memory.
 	Cached(q Query, n int) bool
+	// Whole reports whether that is so for every query at present.
+	Whole() bool
 	// Load brings the first n records of each of these into memory, with few reads for all of them: what is asked for next is
 	// answered from there, unless others have taken the room meanwhile. It may bring less; a read does without it.
 	Load(qs []Query, n int)

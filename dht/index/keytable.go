@@ -14,7 +14,7 @@ import (
 // The hash is seeded, since who signs a record chooses its lookup keys.
 type keyTable struct {
 	seed   maphash.Seed
-	parts  [256]part
+	parts  *[1 << partBits]part // nil before the first: most nodes hold little, and not of every table
 	crowds map[protocol.ID]*crowd
 }
 
@@ -30,12 +30,16 @@ type place struct {
 	e    *entry // crowded: those under the key are in crowds
 }
 
-var crowded = new(entry)
+var (
+	crowded = new(entry)
+	nothing part // of a table without records; nobody writes there
+)
 
 // crowd is who shares a key, in order of owner.
 type crowd struct{ entries []*entry }
 
 const (
+	partBits    = 6
 	fewMost     = 4 // entries of one key that have places of their own
 	leastPlaces = 8
 )
@@ -45,7 +49,12 @@ type few [fewMost]*entry
 
 func (t *keyTable) hash(key *protocol.ID) uint64 { return maphash.Bytes(t.seed, key[:]) }
 
-func (t *keyTable) part(hash uint64) *part { return &t.parts[hash>>56] }
+func (t *keyTable) part(hash uint64) *part {
+	if t.parts == nil {
+		return &nothing
+	}
+	return &t.parts[hash>>(64-partBits)]
+}
 
 func (p *part) mask() uint64 { return uint64(len(p.places) - 1) }
 
@@ -109,6 +118,9 @@ func (t *keyTable) insert(key *protocol.ID, e *entry) {
 	if c := t.crowds[*key]; c != nil {
 		c.insert(e)
 		return
+	}
+	if t.parts == nil {
+		t.parts = new([1 << partBits]part)
 	}
 	h := t.hash(key)
 	p := t.part(h)

@@ -148,7 +148,7 @@ func TestUnderAKey(t *testing.T) {
 			x.Remove(r.Table, o, dht.VersionOf(r))
 		}
 		left := &x.tables[protocol.TableEndDevice].byKey
-		for i := range left.parts {
+		for i := 0; left.parts != nil && i < len(left.parts); i++ {
 			if p := &left.parts[i]; p.used != 0 || p.places != nil || len(left.crowds) > 0 {
 				t.Fatal("something is left")
 			}

@@ -123,9 +123,12 @@ func (x *Index) Missing(q dht.Query, n int, dst []Ref) []Ref {
 	return dst
 }
 
+// Whole reports whether the bytes of all records are in memory.
+func (x *Index) Whole() bool { return x.missing.Load() == 0 }
+
 // Cached reports whether the bytes of the first n records that q selects are in memory.
 func (x *Index) Cached(q dht.Query, n int) bool {
-	if x.missing.Load() == 0 {
+	if x.Whole() {
 		return true
 	}
 	whole := true

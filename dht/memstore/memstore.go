@@ -85,6 +85,9 @@ func (s *Store) Select(q dht.Query, dst []dht.Item) (int, error) {
 // Cached implements dht.Store: always.
 func (s *Store) Cached(dht.Query, int) bool { return true }
 
+// Whole implements dht.Store: always.
+func (s *Store) Whole() bool { return true }
+
 // Load implements dht.Store: all is in memory.
 func (s *Store) Load([]dht.Query, int) {}
 

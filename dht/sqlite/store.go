@@ -167,6 +167,9 @@ func (s *Store) Select(q dht.Query, dst []dht.Item) (int, error) {
 // Cached implements dht.Store.
 func (s *Store) Cached(q dht.Query, n int) bool { return s.index.Load().Cached(q, n) }
 
+// Whole implements dht.Store.
+func (s *Store) Whole() bool { return s.index.Load().Whole() }
+
 // Prefetch implements dht.Store.
 func (s *Store) Prefetch(keys []dht.Key) { s.index.Load().Prefetch(keys) }
 
