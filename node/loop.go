@@ -13,8 +13,8 @@ import (
 
 const (
 	readBatch   = 64
-	readBuffer  = 1500 // more than a datagram of ours, or of QUIC's, so that a longer one is seen to be longer
-	writeBatch  = 64
+	readBuffer  = 1500        // more than a datagram of ours, or of QUIC's, so that a longer one is seen to be longer
+	writeBatch  = 16          // whoever asked goes on while the rest is answered; past it a call's own cost is lost in the noise
 	tickAtLeast = time.Second // while calls are under way: an answer may make the next step due earlier
 	tickResting = time.Minute // while none are
 	tickAtMost  = 5 * time.Millisecond

@@ -45,6 +45,9 @@ func Node(ctx context.Context, _ json.RawMessage, ready func(any) error) (err er
 	return nil
 }
 
+// writeBatch is how many answers a node's loop collects before it writes them.
+const writeBatch = 16
+
 // server is a node's loop around the packages of culvert.
 type server struct {
 	e        *endpoint.Endpoint
@@ -117,6 +120,11 @@ func (s *server) loop(conn *carrier.UDP) error {
 				}
 				if err := s.handle(now, &ev.Verified, &out.Outbox, l); err != nil {
 					return err
+				}
+			}
+			if out.Len() >= writeBatch {
+				if err := out.flush(conn); err != nil {
+					return endOf(err)
 				}
 			}
 		}

@@ -1,7 +1,7 @@
 // Package index is a store's view of itself in memory: which version of what it holds, under which keys, when that expires,
 // how much of it belongs to whom, what its digests are, and the bytes of as many records as a budget allows.
 //
-// A record of which the bytes are in memory is answered by one map access. When the budget is full the bytes that were not
+// A record of which the bytes are in memory is answered by one look into a table. When the budget is full the bytes that were not
 // read since they were last looked at go first (second chance); the rest of the entry stays, so that only reading such a
 // record again needs the disk.
 //
