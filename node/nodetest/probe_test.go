@@ -32,7 +32,8 @@ type probe struct {
 	out     endpoint.Outbox
 	seen    func(from netip.AddrPort, datagram []byte) // of every datagram that comes in; may be nil
 	sent    func(to netip.AddrPort, datagram []byte)   // of every datagram that goes out; may be nil
-	pings   int                                        // sent by answers and not answered yet
+	asked   map[[8]byte]bool                           // message IDs of the signed Pings of answers
+	pings   int                                        // sealed ones sent by answers and not answered yet
 }
 
 // probe enrols a new identity over HTTPS.

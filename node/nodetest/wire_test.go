@@ -26,19 +26,41 @@ func flipped(b []byte, at int) []byte {
 	return b
 }
 
-// answers says how many datagrams come back for what f sends: a ping behind it proves that all of it has been looked at. A ping
-// that had to be sent again may be answered twice, now or at the next time: that many answers are allowed for.
+// answers says how many datagrams come back for what f sends: a ping behind it proves that all of it has been looked at. Its own
+// Pong, and that of a Ping that had to be sent again, now or at the next time, does not count: a signed one names its Ping, and of
+// sealed ones as many are allowed for as Pings were sent.
 func (p *probe) answers(to protocol.Peer, f func()) (n int, longest int) {
 	p.t.Helper()
-	p.seen = func(_ netip.AddrPort, b []byte) { n, longest = n+1, max(longest, len(b)) }
+	if p.asked == nil {
+		p.asked = make(map[[8]byte]bool)
+	}
+	p.seen = func(_ netip.AddrPort, b []byte) {
+		if id, ok := signedID(b); !ok || !p.asked[id] {
+			n, longest = n+1, max(longest, len(b))
+		}
+	}
 	f()
-	p.sent = func(netip.AddrPort, []byte) { p.pings++ }
+	p.sent = func(_ netip.AddrPort, b []byte) {
+		if id, ok := signedID(b); ok {
+			p.asked[id] = true
+		} else {
+			p.pings++
+		}
+	}
 	defer func() { p.seen, p.sent = nil, nil }()
 	_, err := p.call(p.t.Context(), to, protocol.Ping{}, patience)
 	noError(p.t, err)
 	pongs := min(n, p.pings)
 	p.pings -= pongs
 	return n - pongs, longest
+}
+
+// signedID is the message ID of a signed message, which stands at byte 84.
+func signedID(b []byte) (id [8]byte, ok bool) {
+	if len(b) < protocol.MinSigned || b[0] != protocol.TypeSigned {
+		return id, false
+	}
+	return [8]byte(b[84:]), true
 }
 
 // What is not as it must be is dropped in silence and counted.
