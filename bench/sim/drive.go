@@ -112,7 +112,12 @@ func (x *run) prepare(from protocol.ID, c protocol.Command, payload []byte, then
 	}
 	var want []protocol.ID
 	for _, raw := range l.Records {
-		if rec, err := protocol.ParseRecord(raw); err == nil && x.r.certs[rec.Owner] == nil {
+		rec, err := protocol.ParseRecord(raw)
+		if err != nil || rec.Owner != x.target.Key && !rec.HasKey(x.target.Key) {
+			then(true) // the machine says what it thinks of this
+			return
+		}
+		if x.r.certs[rec.Owner] == nil {
 			want = append(want, rec.Owner)
 		}
 	}
