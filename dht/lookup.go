@@ -311,7 +311,8 @@ func (l *Lookup) finish(now time.Time, best map[protocol.ID]*protocol.Record) []
 			l.pmap = g.pmap
 		}
 		for _, r := range g.records {
-			if l.cfg.Target.single() && VersionOf(r).Less(VersionOf(best[r.Owner])) {
+			// Of an answer that was never completed nothing is among the best.
+			if o := best[r.Owner]; o != nil && l.cfg.Target.single() && VersionOf(r).Less(VersionOf(o)) {
 				l.bad(l.w.asks[tag].member.Peer.ID, now)
 			}
 		}

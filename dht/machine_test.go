@@ -230,6 +230,28 @@ func TestLookupOutcomes(t *testing.T) {
 	}
 }
 
+// A record with the promise of more behind it, which never comes, is no answer, and the end of no reader.
+func TestSingleRecordWithoutEnd(t *testing.T) {
+	w := storetest.NewWorld(t)
+	ms := supers(w, 3)
+	n := w.Node(7, "n")
+	endless := protocol.NodeInfo{RecordList: protocol.RecordList{Records: [][]byte{w.Info(n, 5, start)}, Next: n.ID}}
+	asked := make(map[protocol.ID]bool)
+	s := &sim{now: start, members: ms}
+	s.answer = func(peer protocol.ID, _ protocol.Payload) (time.Duration, protocol.Payload) {
+		if asked[peer] || peer == w.OpID {
+			return 0, nil
+		}
+		asked[peer] = true
+		return 20 * time.Millisecond, endless
+	}
+	l := dht.NewLookup(lookupOf(w, ms, n, rand.New(rand.NewPCG(1, 2))))
+	s.run(t, l)
+	if recs, err := l.Result(); !errors.Is(err, dht.ErrUnreachable) || len(asked) != 3 {
+		t.Errorf("%d records of %d asked: %v", len(recs), len(asked), err)
+	}
+}
+
 // Whoever names a newer map is asked for it, once; if it has none to show, the reading goes on and it is asked last from then on.
 func TestClaimOfAMapThatIsNotThere(t *testing.T) {
 	w := storetest.NewWorld(t)
