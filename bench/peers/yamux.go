@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -78,9 +79,9 @@ func yamuxNear(ctx context.Context, a halfArg, cfg *tls.Config, ready func(any) 
 	if err == nil {
 		<-ctx.Done()
 	}
-	err = errors.Join(err, l.Close(), session.Close())
-	h.close()
-	return err
+	err = errors.Join(err, l.Close())
+	h.close() // first: those who still read from streams of a session that has ended take turns at nothing
+	return errors.Join(err, session.Close())
 }
 
 func yamuxFar(ctx context.Context, a halfArg, cfg *tls.Config, ready func(any) error) error {
@@ -89,7 +90,9 @@ func yamuxFar(ctx context.Context, a halfArg, cfg *tls.Config, ready func(any) e
 		return err
 	}
 	var h half
-	h.wg.Go(func() {
+	var accepting sync.WaitGroup
+	ended, end := context.WithCancel(context.Background())
+	accepting.Go(func() {
 		c, err := l.Accept()
 		if err != nil {
 			return
@@ -99,7 +102,7 @@ func yamuxFar(ctx context.Context, a halfArg, cfg *tls.Config, ready func(any) e
 			_ = c.Close()
 			return
 		}
-		defer context.AfterFunc(ctx, func() { _ = session.Close() })()
+		defer context.AfterFunc(ended, func() { _ = session.Close() })()
 		for {
 			s, err := session.AcceptStream()
 			if err != nil {
@@ -114,5 +117,7 @@ func yamuxFar(ctx context.Context, a halfArg, cfg *tls.Config, ready func(any) e
 	}
 	err = errors.Join(err, l.Close())
 	h.close()
+	end()
+	accepting.Wait()
 	return err
 }
