@@ -183,6 +183,14 @@ func classify(err error) error {
 	return err
 }
 
+// misfit is for statements made for the schema that migrate has left: where one does not fit it, its text has changed on disk.
+func misfit(err error) error {
+	if e := (*sqlite.Error)(nil); errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_ERROR {
+		return fmt.Errorf("%w: %w", errCorrupt, err)
+	}
+	return err
+}
+
 // moveAside renames the damaged file and what belongs to it, so that it can be looked at.
 func moveAside(path, suffix string) error {
 	to := path + suffix

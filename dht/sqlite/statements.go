@@ -43,7 +43,7 @@ func (s *statements) prepare(ctx context.Context, h *handle) error {
 		if err == nil {
 			s.open = append(s.open, *w.dst)
 		}
-		return err
+		return misfit(err)
 	}
 	wants := []want{
 		{h.write, &s.markUpsert, "mark_upsert", ""}, {h.write, &s.markGet, "mark_get", ""}, {h.read, &s.markRead, "mark_get", ""},
