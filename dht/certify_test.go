@@ -10,6 +10,23 @@ import (
 	"culvert/protocol"
 )
 
+// located stores the certificates of nodes of domain 7 with these names, and that they are at a place.
+func (f *fabric) located(ms []*member, at protocol.Hash, names ...string) (l []*storetest.Node) {
+	f.t.Helper()
+	for _, name := range names {
+		n := f.world.Node(7, name)
+		c := f.client(n, ms[0].server.Map())
+		for _, raw := range [][]byte{n.Record, f.world.Info(n, 1, f.clock(), at)} {
+			if err := c.Store(f.t.Context(), raw); err != nil {
+				f.t.Fatal(err)
+			}
+		}
+		c.Close()
+		l = append(l, n)
+	}
+	return l
+}
+
 // A certificate that is lost on its way hides nobody from a list: who sent the list is asked once more for what is missing.
 func TestLostCertificateHidesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -17,18 +34,7 @@ func TestLostCertificateHidesNobody(t *testing.T) {
 		f.began = time.Now()
 		ms := f.mesh(3, dht.Config{})
 		here := storetest.Key("here")
-		var owners []*storetest.Node
-		for _, name := range []string{"a", "b", "c"} {
-			n := f.world.Node(7, name)
-			c := f.client(n, ms[0].server.Map())
-			defer c.Close()
-			for _, raw := range [][]byte{n.Record, f.world.Info(n, 1, f.clock(), here)} {
-				if err := c.Store(t.Context(), raw); err != nil {
-					t.Fatal(err)
-				}
-			}
-			owners = append(owners, n)
-		}
+		owners := f.located(ms, here, "a", "b", "c")
 		for _, m := range ms {
 			lost := false
 			m.hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
@@ -60,18 +66,7 @@ func TestPartialListIsBetterThanNone(t *testing.T) {
 		f.began = time.Now()
 		ms := f.mesh(3, dht.Config{})
 		here := storetest.Key("here")
-		var hidden protocol.ID
-		for _, name := range []string{"a", "b"} {
-			n := f.world.Node(7, name)
-			hidden = n.ID
-			c := f.client(n, ms[0].server.Map())
-			defer c.Close()
-			for _, raw := range [][]byte{n.Record, f.world.Info(n, 1, f.clock(), here)} {
-				if err := c.Store(t.Context(), raw); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
+		hidden := f.located(ms, here, "a", "b")[1].ID
 		for _, m := range ms {
 			m.hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
 				if q, err := protocol.ParsePayload[protocol.GetNode](v.Payload); v.Command == protocol.CmdGetNode && err == nil && q.ID == hidden {

@@ -128,13 +128,17 @@ func dialTCP(ctx context.Context, to netip.AddrPort) (stream, error) {
 	return c.(*net.TCPConn), nil
 }
 
+// parseHalf reads what a half is started with.
+func parseHalf(arg json.RawMessage) (a halfArg, cfg *tls.Config, err error) {
+	if err = json.Unmarshal(arg, &a); err == nil {
+		cfg, err = a.Pair.config("bench")
+	}
+	return a, cfg, err
+}
+
 // tlsHalf has a TLS connection for each TCP connection.
 func tlsHalf(ctx context.Context, arg json.RawMessage, ready func(any) error) error {
-	var a halfArg
-	if err := json.Unmarshal(arg, &a); err != nil {
-		return err
-	}
-	cfg, err := a.Pair.config("bench")
+	a, cfg, err := parseHalf(arg)
 	if err != nil {
 		return err
 	}

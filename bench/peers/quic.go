@@ -30,11 +30,7 @@ func (s quicStream) Close() error {
 
 // quicHalf has a stream in one QUIC connection for each TCP connection.
 func quicHalf(ctx context.Context, arg json.RawMessage, ready func(any) error) error {
-	var a halfArg
-	if err := json.Unmarshal(arg, &a); err != nil {
-		return err
-	}
-	cfg, err := a.Pair.config("bench")
+	a, cfg, err := parseHalf(arg)
 	if err != nil {
 		return err
 	}

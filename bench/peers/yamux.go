@@ -35,11 +35,7 @@ func (s yamuxStream) Close() error {
 
 // yamuxHalf has a stream in one TLS connection for each TCP connection.
 func yamuxHalf(ctx context.Context, arg json.RawMessage, ready func(any) error) error {
-	var a halfArg
-	if err := json.Unmarshal(arg, &a); err != nil {
-		return err
-	}
-	cfg, err := a.Pair.config("bench")
+	a, cfg, err := parseHalf(arg)
 	if err != nil {
 		return err
 	}

@@ -74,8 +74,11 @@ func (e *Endpoint) within(now time.Time, s *session, to netip.AddrPort, payload 
 		return true
 	}
 	t := s.stray.Load()
-	if t == nil || t.spend(a, protocol.PackingSize(payload)) {
-		return t != nil
+	if t == nil {
+		return false // nothing ever came from elsewhere
+	}
+	if t.spend(a, protocol.PackingSize(payload)) {
+		return true
 	}
 	e.drops.drop(Unproven)
 	ping := protocol.Ping{}.AppendPayload(make([]byte, 0, 16))
