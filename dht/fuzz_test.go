@@ -60,6 +60,11 @@ func FuzzAnswer(f *testing.F) {
 		}
 		f.Add(byte(kind), byte(p.Command()), b)
 	}
+	newer, err := protocol.AppendPayload(nil, protocol.WrongRange{Epoch: 1 << 60})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(byte(0), byte(protocol.CmdWrongRange), newer)
 	f.Fuzz(func(t *testing.T, kind, cmd byte, payload []byte) {
 		cfg := lookupOf(w, ms, n, newRand())
 		cfg.Target = dht.Target{Kind: dht.TargetKind(kind % 7), Key: n.ID}
@@ -76,9 +81,11 @@ func FuzzAnswer(f *testing.F) {
 				e = dht.Event{Kind: dht.EventTick}
 				tag++
 			}
-			for _, a := range l.Step(now, e) {
-				if a.Kind == dht.ActRefresh {
-					l.Step(now, dht.Event{Kind: dht.EventMap, Members: ms})
+			// The map may be asked for again by the very step that takes it.
+			for acts := l.Step(now, e); len(acts) > 0; {
+				a := acts[0]
+				if acts = acts[1:]; a.Kind == dht.ActRefresh {
+					acts = append(acts, l.Step(now, dht.Event{Kind: dht.EventMap, Members: ms})...)
 				}
 			}
 		}
