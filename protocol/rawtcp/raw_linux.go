@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Conn is a TCP connection whose bytes are moved by raw system calls. One goroutine may read and one write at a time; closing
@@ -53,7 +55,7 @@ func (r *reader) try(fd uintptr) bool {
 	if r.lend != nil {
 		b = r.lend.Lend()
 	}
-	n, errno := transfer(syscall.SYS_RECVFROM, fd, b, syscall.MSG_DONTWAIT)
+	n, errno := transfer(unix.SYS_RECVFROM, fd, b, syscall.MSG_DONTWAIT)
 	if errno == syscall.EAGAIN {
 		if r.lend != nil {
 			r.lend.Return()
@@ -67,7 +69,7 @@ func (r *reader) try(fd uintptr) bool {
 // try is one attempt to write everything; false: wait until the socket is writable.
 func (w *writer) try(fd uintptr) bool {
 	for len(w.buf) > 0 {
-		n, errno := transfer(syscall.SYS_SENDTO, fd, w.buf, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
+		n, errno := transfer(unix.SYS_SENDTO, fd, w.buf, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
 		if errno == syscall.EAGAIN {
 			return w.once
 		}
