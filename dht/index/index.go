@@ -18,6 +18,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"culvert/dht"
 	"culvert/protocol"
@@ -36,6 +37,7 @@ type Index struct {
 	queue    []*entry // with bytes in memory, oldest first; may hold entries that have gone
 	resident int64
 	missing  atomic.Int64 // entries whose bytes are not in memory
+	huge     hugePages    // nil for an index that is none of the large ones
 }
 
 type table struct {
@@ -43,25 +45,39 @@ type table struct {
 	keys  set[pair] // in order, for what asks for more than one key
 }
 
-// entry begins with what a lookup reads: a line of memory by owner, two by another key.
+// entry has what a lookup reads in lines of memory of its own: by owner the first, by another key the first two. Its size is one
+// that the allocator aligns to lines.
 type entry struct {
-	owner   protocol.ID
-	read    atomic.Bool
-	expires int64  // unix ms
-	raw     []byte // nil while only on disk; guarded by Index.mu
-
+	owner     protocol.ID
+	read      atomic.Bool
+	expires   int64 // unix ms
+	bytes     *byte // size of them, nil while they are only on disk; guarded by Index.mu
+	size      int32
 	table     protocol.Table
 	tombstone bool
 	gone      bool
 	lookups   uint8
-	size      int32
-	lookup    protocol.Hash
-	others    []protocol.Hash // past the first
 
+	lookup  protocol.Hash
+	others  *[]protocol.Hash // past the first
+	row     int64            // where it is on disk
 	version dht.Version
-	number  uint64
-	row     int64 // where it is on disk
-	hash    [32]byte
+
+	hash   [32]byte
+	number uint64
+	_      [24]byte
+}
+
+// raw are the record's bytes, nil while they are only on disk.
+func (e *entry) raw() []byte {
+	if e.bytes == nil {
+		return nil
+	}
+	return unsafe.Slice(e.bytes, e.size)
+}
+
+func (e *entry) setRaw(b []byte) {
+	e.bytes, e.size = unsafe.SliceData(b), int32(len(b))
 }
 
 type pair struct {
@@ -98,12 +114,15 @@ func New(budget int64) *Index {
 func newEntry(r *protocol.Record) *entry {
 	e := &entry{
 		table: r.Table, tombstone: r.Tombstone, owner: r.Owner, version: dht.VersionOf(r), expires: r.Expires.UnixMilli(),
-		hash: sha256.Sum256(r.Raw()), lookups: uint8(len(r.Lookups)), raw: bytes.Clone(r.Raw()),
-		size: int32(len(r.Raw())),
+		hash: sha256.Sum256(r.Raw()), lookups: uint8(len(r.Lookups)),
 	}
+	e.setRaw(bytes.Clone(r.Raw()))
 	if len(r.Lookups) > 0 {
 		e.lookup = r.Lookups[0]
-		e.others = slices.Clone(r.Lookups[1:])
+		if len(r.Lookups) > 1 {
+			others := slices.Clone(r.Lookups[1:])
+			e.others = &others
+		}
 	}
 	if r.Table == protocol.TableRevocation {
 		var v protocol.RevocationValue
@@ -119,7 +138,7 @@ func (e *entry) keys(yield func(protocol.ID) bool) {
 	if !yield(e.owner) || e.lookups > 0 && !yield(protocol.NewID(e.owner.Domain(), e.lookup)) {
 		return
 	}
-	for _, h := range e.others {
+	for _, h := range e.rest() {
 		if !yield(protocol.NewID(e.owner.Domain(), h)) {
 			return
 		}
@@ -134,12 +153,20 @@ func (e *entry) isUnder(key *protocol.ID) bool {
 		return false
 	}
 	h := (*protocol.Hash)(key[4:])
-	return e.lookup == *h || len(e.others) > 0 && slices.Contains(e.others, *h)
+	return e.lookup == *h || slices.Contains(e.rest(), *h)
+}
+
+// rest are the lookup keys past the first.
+func (e *entry) rest() []protocol.Hash {
+	if e.others == nil {
+		return nil
+	}
+	return *e.others
 }
 
 // sameKeys reports whether e is held under the keys of o.
 func (e *entry) sameKeys(o *entry) bool {
-	return e.owner == o.owner && e.lookups == o.lookups && e.lookup == o.lookup && slices.Equal(e.others, o.others)
+	return e.owner == o.owner && e.lookups == o.lookups && e.lookup == o.lookup && slices.Equal(e.rest(), o.rest())
 }
 
 func (e *entry) pair(key protocol.ID) pair {
@@ -199,7 +226,8 @@ func (x *Index) ApplyAt(r *protocol.Record, row int64) {
 		x.numbers.insert(e)
 	}
 	x.countLocked(e, 1)
-	x.resident += int64(len(e.raw))
+	x.resident += int64(e.size)
+	x.coverLocked(e)
 	x.queue = append(x.queue, e)
 	x.evictLocked()
 }
@@ -234,10 +262,10 @@ func (x *Index) forgetLocked(e *entry) {
 	}
 	x.countLocked(e, -1)
 	e.gone = true
-	if e.raw == nil {
+	if e.bytes == nil {
 		x.missing.Add(-1)
 	} else {
-		x.resident -= int64(len(e.raw))
+		x.resident -= int64(e.size)
 	}
 }
 
@@ -266,19 +294,19 @@ func (x *Index) evictLocked() {
 		e := x.queue[0]
 		x.queue = x.queue[1:]
 		switch {
-		case e.gone || e.raw == nil:
+		case e.gone || e.bytes == nil:
 		case e.read.Swap(false):
 			x.queue = append(x.queue, e)
 		default:
-			x.resident -= int64(len(e.raw))
-			e.raw = nil
+			x.resident -= int64(e.size)
+			e.bytes = nil
 			x.missing.Add(1)
 		}
 	}
 	if len(x.queue) > 64+2*x.live {
 		kept := make([]*entry, 0, x.live)
 		for _, e := range x.queue {
-			if !e.gone && e.raw != nil {
+			if !e.gone && e.bytes != nil {
 				kept = append(kept, e)
 			}
 		}
@@ -349,8 +377,8 @@ func (x *Index) Resident() [][]byte {
 	defer x.mu.RUnlock()
 	var l [][]byte
 	x.expiry.from(func(*entry) bool { return false }, func(e *entry) bool {
-		if e.raw != nil {
-			l = append(l, e.raw)
+		if e.bytes != nil {
+			l = append(l, e.raw())
 		}
 		return true
 	})

@@ -59,9 +59,13 @@ type fataler interface{ Fatal(...any) }
 
 // placed is a record of which nobody asks who signed it: the index takes what its store has checked.
 func placed(t fataler, owner protocol.ID, sequence uint64, life time.Duration, lookups ...protocol.Hash) *protocol.Record {
+	return valued(t, owner, sequence, life, []byte{1, 2, 3}, lookups...)
+}
+
+func valued(t fataler, owner protocol.ID, sequence uint64, life time.Duration, value []byte, lookups ...protocol.Hash) *protocol.Record {
 	raw, err := protocol.SignRecord(&protocol.Record{
 		Table: protocol.TableEndDevice, Owner: owner, Signer: protocol.NodeID(0, someKey.Public()), Epoch: 1, Sequence: sequence, Issued: start, Expires: start.Add(life),
-		Lookups: lookups, Value: []byte{1, 2, 3},
+		Lookups: lookups, Value: value,
 	}, someKey)
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +161,7 @@ func TestUnderAKey(t *testing.T) {
 }
 
 // As many records as do not fit a cache, two of each key.
-func BenchmarkUnderAKey(b *testing.B) {
+func manyPairs(b *testing.B) (*Index, []protocol.ID) {
 	const n = 100_000
 	x := New(1 << 30)
 	keys := make([]protocol.ID, n/2)
@@ -166,6 +170,12 @@ func BenchmarkUnderAKey(b *testing.B) {
 		keys[i/2] = protocol.NewID(7, h)
 		x.Apply(placed(b, protocol.NewID(7, protocol.Hash(sha(i, 'o'))), 1, time.Hour, h))
 	}
+	x.Settle()
+	return x, keys
+}
+
+func BenchmarkUnderAKey(b *testing.B) {
+	x, keys := manyPairs(b)
 	var dst [16]dht.Item
 	q := dht.Query{Table: protocol.TableEndDevice, By: dht.ByKey, Now: start}
 	b.ReportAllocs()
@@ -173,6 +183,30 @@ func BenchmarkUnderAKey(b *testing.B) {
 		q.Key = keys[i*7919%len(keys)]
 		if k, whole := x.Items(q, dst[:]); k != 2 || !whole {
 			b.Fatalf("%d found", k)
+		}
+	}
+}
+
+// A batch of questions as a server takes it: the time is of one.
+func BenchmarkUnderKeysTogether(b *testing.B) {
+	x, keys := manyPairs(b)
+	var dst [16]dht.Item
+	var batch [prefetchMost]dht.Key
+	q := dht.Query{Table: protocol.TableEndDevice, By: dht.ByKey, Now: start}
+	out := make([]byte, 0, 4096)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		at := i % len(batch)
+		if at == 0 {
+			for k := range batch {
+				batch[k] = dht.Key{Table: q.Table, By: q.By, ID: keys[(i+k)*7919%len(keys)]}
+			}
+			x.Prefetch(batch[:])
+		}
+		q.Key = batch[at].ID
+		k, _ := x.Items(q, dst[:])
+		for out = out[:0]; k > 0; k-- {
+			out = append(out, dst[k-1].Raw...)
 		}
 	}
 }

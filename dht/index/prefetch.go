@@ -42,13 +42,14 @@ func (x *Index) prefetchLocked(keys []dht.Key) (sum uint64) {
 			most = 1
 		}
 		for _, e := range entries[n : n+p.some(hashes[i], entries[n:n+most])] {
-			sum += uint64(e.expires) + uint64(cap(e.raw)) // the first of its lines, and the second
+			sum += uint64(e.expires) + uint64(e.lookup[0]) // the first of its lines, and the second
 			n++
 		}
 	}
 	for _, e := range entries[:n] {
-		for i := 0; i < len(e.raw); i += line {
-			sum += uint64(e.raw[i])
+		raw := e.raw()
+		for i := 0; i < len(raw); i += line {
+			sum += uint64(raw[i])
 		}
 	}
 	return sum

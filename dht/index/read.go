@@ -20,7 +20,7 @@ type Ref struct {
 }
 
 func (e *entry) ref() Ref {
-	return Ref{e.table, e.owner, e.version, e.hash, time.UnixMilli(e.expires), e.raw, e.row}
+	return Ref{e.table, e.owner, e.version, e.hash, time.UnixMilli(e.expires), e.raw(), e.row}
 }
 
 // touch notes that e was read. Many readers read the same, so it is written only where it says otherwise. Who walks a range
@@ -52,7 +52,7 @@ func (x *Index) Bytes(t protocol.Table, owner protocol.ID, now time.Time) (raw [
 		return nil, false
 	}
 	x.touch(e, dht.ByOwner)
-	return e.raw, true
+	return e.raw(), true
 }
 
 // Held finds a record, expired or not, if it is still of this version.
@@ -79,13 +79,13 @@ func (x *Index) Fill(l ...Loaded) {
 	for i := range l {
 		r := &l[i].Ref
 		e := x.ownedLocked(r.Table, &r.Owner)
-		if e == nil || e.hash != r.Hash || e.raw != nil {
+		if e == nil || e.hash != r.Hash || e.bytes != nil {
 			continue
 		}
-		e.raw = l[i].Raw
+		e.setRaw(l[i].Raw)
 		e.read.Store(true)
 		x.missing.Add(-1)
-		x.resident += int64(len(e.raw))
+		x.resident += int64(e.size)
 		x.queue = append(x.queue, e)
 	}
 	x.evictLocked()
@@ -96,8 +96,8 @@ func (x *Index) Items(q dht.Query, dst []dht.Item) (n int, whole bool) {
 	whole = true
 	x.selectUpTo(q, len(dst), func(i int, e *entry) {
 		x.touch(e, q.By)
-		dst[i] = dht.Item{Owner: e.owner, Raw: e.raw}
-		whole = whole && e.raw != nil
+		dst[i] = dht.Item{Owner: e.owner, Raw: e.raw()}
+		whole = whole && e.bytes != nil
 		n = i + 1
 	})
 	return n, whole
@@ -116,7 +116,7 @@ func (x *Index) Select(q dht.Query, dst []Ref) (n int) {
 // Missing appends those of the first n that q selects of which the bytes are not in memory.
 func (x *Index) Missing(q dht.Query, n int, dst []Ref) []Ref {
 	x.selectUpTo(q, n, func(_ int, e *entry) {
-		if e.raw == nil {
+		if e.bytes == nil {
 			dst = append(dst, e.ref())
 		}
 	})
@@ -132,7 +132,7 @@ func (x *Index) Cached(q dht.Query, n int) bool {
 		return true
 	}
 	whole := true
-	x.selectUpTo(q, n, func(_ int, e *entry) { whole = whole && e.raw != nil })
+	x.selectUpTo(q, n, func(_ int, e *entry) { whole = whole && e.bytes != nil })
 	return whole
 }
 

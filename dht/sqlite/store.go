@@ -107,6 +107,7 @@ func (s *Store) openFile(ctx context.Context) error {
 	if err := classify(s.load(ctx, h, x)); err != nil {
 		return errors.Join(err, h.close())
 	}
+	x.Settle()
 	s.index.Store(x)
 	s.mu.Lock()
 	s.file = h
