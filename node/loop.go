@@ -79,8 +79,12 @@ func (n *Node) readLoop(ctx context.Context) {
 				vs = append(vs, &ev.Verified)
 			}
 		}
-		n.prefetch(vs)
 		for i := range evs[:came] {
+			if i%writeBatch == 0 { // of more at once the first would be out of the nearest cache when its turn comes
+				k := min(writeBatch, len(vs))
+				n.prefetch(vs[:k])
+				vs = vs[k:]
+			}
 			n.received(now, &evs[i], &out.Outbox)
 			if out.Len() >= writeBatch {
 				out.flush(n.mux)

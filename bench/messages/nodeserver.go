@@ -111,9 +111,13 @@ func (s *server) loop(conn *carrier.UDP) error {
 				vs = append(vs, &evs[i].Verified)
 			}
 		}
-		s.dht.Prefetch(vs)
 		for i := range evs[:n] {
 			ev := &evs[i]
+			if i%writeBatch == 0 {
+				k := min(writeBatch, len(vs))
+				s.dht.Prefetch(vs[:k])
+				vs = vs[k:]
+			}
 			for ok := true; ok; ok = s.e.More(now, ev, &out.Outbox) {
 				if ev.Kind != endpoint.EventRequest {
 					continue
