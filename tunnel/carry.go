@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 
+	"culvert/protocol/rawtcp"
 	"culvert/tunnel/link"
 )
 
@@ -116,7 +117,7 @@ func (t *Tunnel) bring(ctx context.Context, conn *net.TCPConn, answer func() err
 		return err
 	}
 	defer context.AfterFunc(ctx, func() { f.Reset(link.ReasonClosing, "") })()
-	sent, got, err := pump(t.ctx, conn, f)
+	sent, got, err := pump(t.ctx, rawtcp.New(conn), f)
 	t.sent.Add(sent)
 	t.got.Add(got)
 	return t.judge(p, err)

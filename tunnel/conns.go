@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"culvert/protocol/rawtcp"
 	"culvert/tunnel/link"
 )
 
@@ -21,7 +22,7 @@ const (
 // accept serves the local port until the tunnel closes.
 func (t *Tunnel) accept() {
 	for {
-		conn, err := t.listener.AcceptTCP()
+		raw, err := t.listener.AcceptConn()
 		if err != nil {
 			select {
 			case <-t.ctx.Done():
@@ -33,6 +34,7 @@ func (t *Tunnel) accept() {
 			}
 			continue
 		}
+		conn := raw.TCPConn
 		room := t.m.cfg.Descriptors.Tunnel(conn)
 		t.mu.Lock()
 		if !room {
@@ -45,7 +47,7 @@ func (t *Tunnel) accept() {
 		}
 		t.conns[conn] = struct{}{}
 		t.wg.Go(func() {
-			err := t.serve(conn)
+			err := t.serve(raw)
 			t.mu.Lock()
 			delete(t.conns, conn)
 			if err != nil {
@@ -58,15 +60,15 @@ func (t *Tunnel) accept() {
 }
 
 // serve carries one local connection. One that found its link dead before the device was asked tries another.
-func (t *Tunnel) serve(conn *net.TCPConn) error {
+func (t *Tunnel) serve(conn *rawtcp.Conn) error {
 	t.total.Add(1)
 	p, f, err := t.openFlow(t.ctx, false)
 	if err != nil {
-		abort(conn)
+		abort(conn.TCPConn)
 		return err
 	}
 	if p.link == nil {
-		return t.serveSelf(conn, p)
+		return t.serveSelf(conn.TCPConn, p)
 	}
 	sent, got, err := pump(t.ctx, conn, f)
 	t.sent.Add(sent)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/protocol/rawtcp"
 	"culvert/tunnel/link"
 )
 
@@ -44,13 +45,12 @@ type pinned struct {
 }
 
 func newDialer(l Locator, now func() time.Time) *dialer {
-	d := net.Dialer{}
 	return &dialer{locate: l, now: now, pins: make(map[pinned]time.Time),
 		dial: func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-			return d.DialContext(ctx, "tcp", addr.String())
+			return rawtcp.Dialer(addr.Addr()).DialContext(ctx, "tcp", addr.String())
 		},
 		dialUDP: func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-			return d.DialContext(ctx, "udp", addr.String())
+			return new(net.Dialer).DialContext(ctx, "udp", addr.String())
 		}}
 }
 

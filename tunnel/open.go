@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"culvert/protocol"
+	"culvert/protocol/rawtcp"
 	"culvert/tunnel/link"
 )
 
@@ -113,13 +114,13 @@ func (t *Tunnel) listen(at netip.AddrPort) error {
 	if !at.IsValid() {
 		at = netip.AddrPortFrom(loopback(), 0)
 	}
-	var l *net.TCPListener
+	var l *rawtcp.Listener
 	var u *net.UDPConn
 	var err error
 	if t.req.Protocol == protocol.UDP {
 		u, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 	} else {
-		l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+		l, err = rawtcp.Listen(at)
 	}
 	if err == nil && (l != nil && !t.m.cfg.Descriptors.Tunnel(l) || u != nil && !t.m.cfg.Descriptors.Tunnel(u)) {
 		err = errNoRoom

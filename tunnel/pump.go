@@ -13,30 +13,29 @@ import (
 
 // pump carries bytes between a local TCP connection and a flow until both directions have ended. An orderly end of one
 // direction is passed on alone; anything else resets both.
-func pump(ctx context.Context, conn *net.TCPConn, f *link.Flow) (toFlow, fromFlow int64, err error) {
+func pump(ctx context.Context, conn *rawtcp.Conn, f *link.Flow) (toFlow, fromFlow int64, err error) {
 	var wg sync.WaitGroup
 	var inErr error
 	stop := context.AfterFunc(ctx, func() { f.Reset(link.ReasonClosing, "") })
 	defer stop()
-	f.OnBreak(func() { abort(conn) })
-	raw := rawtcp.New(conn)
+	f.OnBreak(func() { abort(conn.TCPConn) })
 	wg.Go(func() {
-		fromFlow, inErr = f.WriteTo(raw)
+		fromFlow, inErr = f.WriteTo(conn)
 		if inErr == nil {
 			inErr = conn.CloseWrite()
 		}
 		if inErr != nil {
 			f.Reset(link.ReasonNone, "")
-			abort(conn)
+			abort(conn.TCPConn)
 		}
 	})
-	toFlow, err = f.ReadFrom(raw)
+	toFlow, err = f.ReadFrom(conn)
 	if err == nil {
 		err = f.CloseWrite()
 	}
 	if err != nil {
 		f.Reset(link.ReasonNone, "")
-		abort(conn)
+		abort(conn.TCPConn)
 	}
 	wg.Wait()
 	_ = conn.Close()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/protocol/rawtcp"
 	"culvert/tunnel/link"
 )
 
@@ -88,7 +89,7 @@ func (m *Manager) serveFlow(ctx context.Context, local protocol.ID, peer *protoc
 		abort(conn)
 		return 0, nil // the asker has left
 	}
-	_, _, _ = pump(ctx, conn, f)
+	_, _, _ = pump(ctx, rawtcp.New(conn), f)
 	return f.Moved(), nil
 }
 

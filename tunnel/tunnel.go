@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"culvert/protocol"
+	"culvert/protocol/rawtcp"
 )
 
 // Tunnel is one local address behind which a device's port is.
@@ -27,7 +28,7 @@ type Tunnel struct {
 	lost   atomic.Int64 // datagrams dropped here
 
 	mu       sync.Mutex
-	listener *net.TCPListener // of a TCP port
+	listener *rawtcp.Listener // of a TCP port
 	packets  *net.UDPConn     // of a UDP port
 	known    known
 	path     *path

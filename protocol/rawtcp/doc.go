@@ -10,4 +10,6 @@
 // is told of each call cost a relay a quarter of its time. A connection within this machine is not paced.
 //
 // TryWrite is for loops that must wait for nobody: it writes what the socket takes at once.
+//
+// Listen and Dialer spare connections of this machine the calls that set up what they do not need.
 package rawtcp

@@ -37,11 +37,14 @@ type writer struct {
 }
 
 // New takes over the reading and writing of c.
-func New(c *net.TCPConn) *Conn {
+func New(c *net.TCPConn) *Conn { return newConn(c, false) }
+
+// newConn is New; ready: c has been set up before.
+func newConn(c *net.TCPConn, ready bool) *Conn {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		raw = nil // c is no open connection, as its methods will tell
-	} else {
+	} else if !ready {
 		unpace(c, raw)
 	}
 	r := &Conn{TCPConn: c, raw: raw}
@@ -157,6 +160,23 @@ func (c *Conn) write(b []byte, once bool) (int, error) {
 		err = c.failed("write", w.errno)
 	}
 	return n, err
+}
+
+// CloseWrite ends the writing side; the other end reads what was written, and then the end.
+func (c *Conn) CloseWrite() error {
+	if c.raw == nil {
+		return c.TCPConn.CloseWrite()
+	}
+	var errno syscall.Errno
+	if err := c.raw.Control(func(fd uintptr) {
+		_, _, errno = syscall.RawSyscall(syscall.SYS_SHUTDOWN, fd, syscall.SHUT_WR, 0)
+	}); err != nil {
+		return err
+	}
+	if errno != 0 {
+		return c.failed("close", errno)
+	}
+	return nil
 }
 
 // failed is the error as package net would put it.

@@ -12,10 +12,15 @@ func unpace(c *net.TCPConn, raw syscall.RawConn) {
 	if !onThisMachine(c) {
 		return
 	}
-	_ = raw.Control(func(fd uintptr) {
-		_ = syscall.SetsockoptString(int(fd), syscall.IPPROTO_TCP, syscall.TCP_CONGESTION, "reno")
-	})
+	_ = raw.Control(takeReno)
 }
+
+func takeReno(fd uintptr) {
+	_ = syscall.SetsockoptString(int(fd), syscall.IPPROTO_TCP, syscall.TCP_CONGESTION, "reno")
+}
+
+// unpaceListener does it for whatever the listener will accept: what is set on it, its connections inherit.
+func unpaceListener(_, _ string, raw syscall.RawConn) error { return raw.Control(takeReno) }
 
 // onThisMachine reports whether both ends are here.
 func onThisMachine(c *net.TCPConn) bool {

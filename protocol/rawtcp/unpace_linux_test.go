@@ -2,6 +2,7 @@ package rawtcp
 
 import (
 	"net"
+	"net/netip"
 	"syscall"
 	"testing"
 
@@ -21,6 +22,19 @@ func congestion(t *testing.T, c *net.TCPConn) string {
 	return name
 }
 
+func keepAlive(t *testing.T, c *net.TCPConn) int {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var on int
+	if e := raw.Control(func(fd uintptr) { on, err = unix.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE) }); e != nil || err != nil {
+		t.Fatal(e, err)
+	}
+	return on
+}
+
 func TestWithinThisMachineIsNotPaced(t *testing.T) {
 	c, far := pair(t)
 	if got := congestion(t, c.TCPConn); got != "reno" {
@@ -34,6 +48,26 @@ func TestWithinThisMachineIsNotPaced(t *testing.T) {
 	defer s.Close()
 	if got := congestion(t, far); got != "reno" {
 		t.Errorf("%q on a spliced connection of loopback", got)
+	}
+}
+
+// What a listener of loopback accepts is as if New had made it, and nobody asks whether a program of this machine lives; from
+// elsewhere he is asked.
+func TestAcceptedInheritWhatTheListenerHas(t *testing.T) {
+	for addr, asks := range map[string]int{"127.0.0.1:0": 0, "0.0.0.0:0": 1} {
+		near, far := joined(t, addr)
+		if got := congestion(t, near.TCPConn); got != "reno" {
+			t.Errorf("%s: %q", addr, got)
+		}
+		if got := keepAlive(t, near.TCPConn); got != asks {
+			t.Errorf("%s: asks %d", addr, got)
+		}
+		if got := keepAlive(t, far); got != 0 {
+			t.Errorf("%s: who called asks %d", addr, got)
+		}
+	}
+	if Dialer(netip.MustParseAddr("192.0.2.1")).KeepAlive < 0 {
+		t.Error("nobody asks a device whether it lives")
 	}
 }
 
