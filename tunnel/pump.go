@@ -14,21 +14,10 @@ import (
 // pump carries bytes between a local TCP connection and a flow until both directions have ended. An orderly end of one
 // direction is passed on alone; anything else resets both.
 func pump(ctx context.Context, conn *rawtcp.Conn, f *link.Flow) (toFlow, fromFlow int64, err error) {
-	var wg sync.WaitGroup
-	var inErr error
 	stop := context.AfterFunc(ctx, func() { f.Reset(link.ReasonClosing, "") })
 	defer stop()
 	f.OnBreak(func() { abort(conn.TCPConn) })
-	wg.Go(func() {
-		fromFlow, inErr = f.WriteTo(conn)
-		if inErr == nil {
-			inErr = conn.CloseWrite()
-		}
-		if inErr != nil {
-			f.Reset(link.ReasonNone, "")
-			abort(conn.TCPConn)
-		}
-	})
+	f.Deliver(conn)
 	toFlow, err = f.ReadFrom(conn)
 	if err == nil {
 		err = f.CloseWrite()
@@ -37,7 +26,11 @@ func pump(ctx context.Context, conn *rawtcp.Conn, f *link.Flow) (toFlow, fromFlo
 		f.Reset(link.ReasonNone, "")
 		abort(conn.TCPConn)
 	}
-	wg.Wait()
+	fromFlow, inErr := f.Delivered()
+	if inErr != nil {
+		f.Reset(link.ReasonNone, "")
+		abort(conn.TCPConn)
+	}
 	_ = conn.Close()
 	if cause := f.Err(); cause != nil && cause != io.EOF {
 		return toFlow, fromFlow, cause

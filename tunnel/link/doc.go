@@ -56,8 +56,9 @@
 // A busy direction reads up to 16 KiB at once and seals that; what comes in more, and leaves within milliseconds, is taken four
 // times as much at once, up to 64 KiB on the link and 256 KiB in a connection of the flow's own: a short record is there sooner
 // and holds nobody up, a long one costs less. Buffers are borrowed while there is something to read, and shared by all links; a
-// record is read, sealed or opened, and written in the same one. A frame for a reader that waits is written from the read loop
-// itself, where the reader's socket takes it without waiting. Frames that are ready together share one write.
+// record is read, sealed or opened, and written in the same one. What comes for a device or a program is written from the read
+// loop itself, where its socket takes it without waiting; only a flow whose socket lags, or that has a connection of its own,
+// has a goroutine for that direction. Frames that are ready together share one write.
 //
 // # Life and death
 //

@@ -41,6 +41,8 @@ type Flow struct {
 	bulkIn   bool // the peer's direction goes on in the flow's own connection
 	endIn    bool // all of it has been read
 
+	delivery delivery
+
 	sent      uint64
 	sendLimit uint64
 	endOut    bool // FIN is sent
@@ -292,25 +294,14 @@ func (f *Flow) handle(h Header, data []byte) error {
 		f.answered()
 		return nil
 	}
+	if h.Type == FrameFin || h.Type == FrameBulk {
+		return f.handleEnd(h)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch h.Type {
-	case FrameWindow:
-		if h.Offset > f.sendLimit {
-			f.sendLimit = h.Offset
-			f.writable.Signal()
-		}
-	case FrameFin, FrameBulk:
-		if h.Offset != f.received || f.finIn || f.bulkIn || f.udp() && h.Type == FrameBulk {
-			return fmt.Errorf("%w: end of a direction out of place", ErrFrame)
-		}
-		if h.Type == FrameFin {
-			f.finIn = true
-		} else {
-			f.bulkIn = true
-			f.narrowLocked()
-		}
-		f.readable.Broadcast()
+	if h.Type == FrameWindow && h.Offset > f.sendLimit {
+		f.sendLimit = h.Offset
+		f.writable.Signal()
 	}
 	return nil
 }
@@ -338,8 +329,12 @@ func (f *Flow) handleData(h Header, data []byte) error {
 		}
 	}
 	f.keepLocked(data)
+	called := f.calledLocked()
 	f.readable.Broadcast()
 	f.mu.Unlock()
+	if called {
+		f.attend(nil, 0, nil)
+	}
 	if f.link.buffered.Add(int64(n)) > int64(f.link.cfg.Limits.Buffered) {
 		f.Reset(ReasonLimit, "unread bytes")
 		return nil

@@ -8,6 +8,35 @@ import (
 // windowMost is how far a window grows on a flow that is read as fast as it comes: 40 MB/s where a round trip takes 100 ms.
 const windowMost = 4 << 20
 
+// handleEnd ends the peer's direction on the link.
+func (f *Flow) handleEnd(h Header) error {
+	f.mu.Lock()
+	if h.Offset != f.received || f.finIn || f.bulkIn || f.udp() && h.Type == FrameBulk {
+		f.mu.Unlock()
+		return fmt.Errorf("%w: end of a direction out of place", ErrFrame)
+	}
+	f.finIn, f.bulkIn = h.Type == FrameFin, h.Type == FrameBulk
+	if f.bulkIn {
+		f.narrowLocked()
+	}
+	to, called := f.delivery.to, false
+	idle := f.finIn && to != nil && !f.delivery.attended && f.err == nil
+	if idle {
+		f.endIn = true
+	} else {
+		called = f.calledLocked()
+	}
+	f.readable.Broadcast()
+	f.mu.Unlock()
+	if idle {
+		f.endDelivery(to)
+	}
+	if called {
+		f.attend(nil, 0, nil)
+	}
+	return nil
+}
+
 // keepLocked adds bytes that nobody has read to those that are there.
 func (f *Flow) keepLocked(data []byte) {
 	if need := len(f.recv) + len(data); f.into == nil || need > cap(f.recv) {
