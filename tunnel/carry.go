@@ -97,7 +97,7 @@ func (t *Tunnel) hold(conn *net.TCPConn) error {
 	case len(t.conns) >= t.m.cfg.Limits.Connections:
 		return ErrLimit
 	}
-	t.conns[conn] = struct{}{}
+	t.conns[conn] = nil
 	return nil
 }
 
@@ -117,10 +117,7 @@ func (t *Tunnel) bring(ctx context.Context, conn *net.TCPConn, answer func() err
 		return err
 	}
 	defer context.AfterFunc(ctx, func() { f.Reset(link.ReasonClosing, "") })()
-	sent, got, err := pump(t.ctx, rawtcp.New(conn), f)
-	t.sent.Add(sent)
-	t.got.Add(got)
-	return t.judge(p, err)
+	return t.judge(p, t.carry(rawtcp.New(conn), f))
 }
 
 // bringSelf is bring for a device that this node reaches itself.

@@ -45,7 +45,7 @@ func (t *Tunnel) accept() {
 			abort(conn)
 			continue
 		}
-		t.conns[conn] = struct{}{}
+		t.conns[conn] = nil
 		t.wg.Go(func() {
 			err := t.serve(raw)
 			t.mu.Lock()
@@ -70,19 +70,33 @@ func (t *Tunnel) serve(conn *rawtcp.Conn) error {
 	if p.link == nil {
 		return t.serveSelf(conn.TCPConn, p)
 	}
-	sent, got, err := pump(t.ctx, conn, f)
+	return t.judge(p, t.carry(conn, f))
+}
+
+// carry carries a connection that is among conns until it has ended, or the tunnel has.
+func (t *Tunnel) carry(conn *rawtcp.Conn, f *link.Flow) error {
+	t.mu.Lock()
+	closed := t.closed
+	if !closed {
+		t.conns[conn.TCPConn] = f
+	}
+	t.mu.Unlock()
+	if closed {
+		f.Reset(link.ReasonClosing, "")
+	}
+	sent, got, err := pump(conn, f)
 	t.sent.Add(sent)
 	t.got.Add(got)
-	return t.judge(p, err)
+	return err
 }
 
 // openFlow opens a flow on the tunnel's path, or on the next one where the link turns out to be dead before the device was
 // asked. Where this node itself reaches the device there is no flow. await: only a flow that the device has answered will do.
 func (t *Tunnel) openFlow(ctx context.Context, await bool) (p *path, f *link.Flow, err error) {
-	ctx, cancel := context.WithTimeout(ctx, t.m.cfg.OpenTimeout)
-	defer cancel()
+	wait := &patience{Context: ctx, limit: t.m.cfg.OpenTimeout}
+	defer wait.end()
 	for range tries {
-		if p, err = t.way(ctx); err != nil {
+		if p, err = t.way(wait); err != nil {
 			return nil, nil, err
 		}
 		if p.link == nil {
@@ -90,14 +104,14 @@ func (t *Tunnel) openFlow(ctx context.Context, await bool) (p *path, f *link.Flo
 		}
 		f, err = p.link.Open(link.Open{Device: t.deviceID(), Port: t.req.Port, Protocol: t.req.Protocol})
 		if err == nil && (await || p.link.Silence() > quiet) {
-			if err = answered(ctx, f); err != nil {
+			if err = answered(wait, f); err != nil {
 				f.Close()
 			}
 		}
 		if err == nil {
 			return p, f, nil
 		}
-		if err = t.judge(p, err); p.alive() || ctx.Err() != nil {
+		if err = t.judge(p, err); p.alive() || wait.Err() != nil {
 			break
 		}
 	}

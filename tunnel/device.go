@@ -32,7 +32,7 @@ const (
 type dialer struct {
 	locate  Locator
 	now     func() time.Time
-	dial    func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	dial    func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) // keeps deviceTimeout
 	dialUDP func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 
 	mu   sync.Mutex
@@ -47,7 +47,7 @@ type pinned struct {
 func newDialer(l Locator, now func() time.Time) *dialer {
 	return &dialer{locate: l, now: now, pins: make(map[pinned]time.Time),
 		dial: func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-			return rawtcp.Dialer(addr.Addr()).DialContext(ctx, "tcp", addr.String())
+			return rawtcp.Dialer(addr.Addr()).DialContext(bounded{ctx, time.Now().Add(deviceTimeout)}, "tcp", addr.String())
 		},
 		dialUDP: func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "udp", addr.String())
@@ -100,8 +100,6 @@ func (d *dialer) connect(ctx context.Context, a Ask) (*net.TCPConn, error) {
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, deviceTimeout)
-	defer cancel()
 	conn, err := d.dial(ctx, addr)
 	if err != nil {
 		err = deviceError(err)

@@ -171,7 +171,11 @@ func New(cfg Config) (*Manager, error) {
 		asked: make(map[protocol.ID]int), intro: make(map[protocol.Domain]int), changed: make(chan struct{}), stir: make(chan struct{}, 1),
 	}
 	if cfg.DialDevice != nil {
-		m.dialer.dial = cfg.DialDevice
+		m.dialer.dial = func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, deviceTimeout)
+			defer cancel()
+			return cfg.DialDevice(ctx, addr)
+		}
 	}
 	if cfg.DialDeviceUDP != nil {
 		m.dialer.dialUDP = cfg.DialDeviceUDP

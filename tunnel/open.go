@@ -103,7 +103,7 @@ func (m *Manager) newTunnel(q OpenRequest, id string) (*Tunnel, error) {
 		}
 		id = hex.EncodeToString(b[:])
 	}
-	t := &Tunnel{m: m, id: id, local: me.Node.ID, req: q, since: m.cfg.Now(), conns: make(map[*net.TCPConn]struct{}),
+	t := &Tunnel{m: m, id: id, local: me.Node.ID, req: q, since: m.cfg.Now(), conns: make(map[*net.TCPConn]*link.Flow),
 		sources: make(map[netip.AddrPort]*source)}
 	t.ctx, t.cancel = context.WithCancel(m.ctx)
 	return t, nil

@@ -13,9 +13,7 @@ import (
 
 // pump carries bytes between a local TCP connection and a flow until both directions have ended. An orderly end of one
 // direction is passed on alone; anything else resets both.
-func pump(ctx context.Context, conn *rawtcp.Conn, f *link.Flow) (toFlow, fromFlow int64, err error) {
-	stop := context.AfterFunc(ctx, func() { f.Reset(link.ReasonClosing, "") })
-	defer stop()
+func pump(conn *rawtcp.Conn, f *link.Flow) (toFlow, fromFlow int64, err error) {
 	f.OnBreak(func() { abort(conn.TCPConn) })
 	f.Deliver(conn)
 	toFlow, err = f.ReadFrom(conn)

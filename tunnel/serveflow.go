@@ -71,9 +71,9 @@ func (m *Manager) serveFlow(ctx context.Context, local protocol.ID, peer *protoc
 		return 0, ErrRevoked
 	}
 	open := f.Target()
-	rctx, cancel := context.WithTimeout(ctx, deviceTimeout)
-	dev, err := m.cfg.Resolver.Device(rctx, local.Domain(), open.Device.String())
-	cancel()
+	wait := &patience{Context: ctx, limit: deviceTimeout}
+	dev, err := m.cfg.Resolver.Device(wait, local.Domain(), open.Device.String())
+	wait.end()
 	if err != nil || dev.ID != open.Device {
 		return 0, ErrUnknownDevice
 	}
@@ -89,7 +89,7 @@ func (m *Manager) serveFlow(ctx context.Context, local protocol.ID, peer *protoc
 		abort(conn)
 		return 0, nil // the asker has left
 	}
-	_, _, _ = pump(ctx, rawtcp.New(conn), f)
+	_, _, _ = pump(rawtcp.New(conn), f)
 	return f.Moved(), nil
 }
 

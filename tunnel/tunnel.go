@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"culvert/protocol"
 	"culvert/protocol/rawtcp"
+	"culvert/tunnel/link"
 )
 
 // Tunnel is one local address behind which a device's port is.
@@ -39,7 +41,7 @@ type Tunnel struct {
 	lastErr  error
 	used     time.Time // by a program
 	closed   bool
-	conns    map[*net.TCPConn]struct{}
+	conns    map[*net.TCPConn]*link.Flow // nil while there is none
 	sources  map[netip.AddrPort]*source
 }
 
@@ -139,10 +141,7 @@ func (t *Tunnel) Close() {
 	t.mu.Lock()
 	t.closed = true
 	l, u := t.listener, t.packets
-	conns := make([]*net.TCPConn, 0, len(t.conns))
-	for c := range t.conns {
-		conns = append(conns, c)
-	}
+	conns := maps.Clone(t.conns)
 	t.mu.Unlock()
 	t.cancel()
 	if l != nil {
@@ -151,7 +150,10 @@ func (t *Tunnel) Close() {
 	if u != nil {
 		_ = u.Close()
 	}
-	for _, c := range conns {
+	for c, f := range conns {
+		if f != nil {
+			f.Reset(link.ReasonClosing, "")
+		}
 		abort(c)
 	}
 	t.wg.Wait()
