@@ -100,5 +100,6 @@
 //	serveflow.go   flows that come on links; servedatagrams.go: those of UDP ports
 //	guard.go       what may be reached; device.go: reaching it
 //
-// Both: manager.go; patience.go: time limits that cost nothing while nobody waits; iface.go and puncher.go: what is asked of others; candidates.go; errors.go; counters.go.
+// Both: manager.go; iface.go and puncher.go: what is asked of others; patience.go: time limits that cost nothing while nobody
+// waits; candidates.go; errors.go; counters.go.
 package tunnel

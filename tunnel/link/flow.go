@@ -143,7 +143,8 @@ func (f *Flow) Accept() error {
 		return err
 	}
 	f.answered()
-	return f.link.control(Header{Type: FrameOpened, Flow: f.id}, nil)
+	f.link.spoke()
+	return f.link.out.data(Header{Type: FrameOpened, Flow: f.id}, nil) // its own goroutine writes, as it may wait
 }
 
 // Refuse tells the opener why there is no connection to the device.
