@@ -67,8 +67,12 @@ func (m *Manager) try(ctx context.Context, w want, e entrant, targets []Target, 
 
 // connectSelf dials a device that this node itself serves, under the same guard as for others.
 func (m *Manager) connectSelf(ctx context.Context, w want) (*net.TCPConn, error) {
-	return m.dialer.connect(ctx, Ask{Device: w.device, Requester: w.me.Node, Port: w.port, Protocol: w.proto,
+	conn, err := m.dialer.connect(ctx, Ask{Device: w.device, Requester: w.me.Node, Port: w.port, Protocol: w.proto,
 		Local: w.me.Node.ID, Consent: w.me.Consent})
+	if err != nil {
+		return nil, err
+	}
+	return conn.TCPConn, nil
 }
 
 // reachesSelf reports whether this node may find the device on its own networks.

@@ -47,7 +47,7 @@ type pinned struct {
 func newDialer(l Locator, now func() time.Time) *dialer {
 	return &dialer{locate: l, now: now, pins: make(map[pinned]time.Time),
 		dial: func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-			return rawtcp.Dialer(addr.Addr()).DialContext(bounded{ctx, time.Now().Add(deviceTimeout)}, "tcp", addr.String())
+			return dialTCP(bounded{ctx, time.Now().Add(deviceTimeout)}, addr)
 		},
 		dialUDP: func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "udp", addr.String())
@@ -87,7 +87,7 @@ func (d *dialer) connectUDP(ctx context.Context, a Ask) (net.Conn, error) {
 }
 
 // connect finds the device under the guard, checks a pinned key and connects.
-func (d *dialer) connect(ctx context.Context, a Ask) (*net.TCPConn, error) {
+func (d *dialer) connect(ctx context.Context, a Ask) (*rawtcp.Conn, error) {
 	if a.Protocol != protocol.TCP {
 		return nil, notAllowed(link.ReasonPort, "protocol %d", a.Protocol)
 	}
@@ -108,12 +108,23 @@ func (d *dialer) connect(ctx context.Context, a Ask) (*net.TCPConn, error) {
 		}
 		return nil, err
 	}
-	t, ok := conn.(*net.TCPConn)
-	if !ok {
-		_ = conn.Close()
-		return nil, fmt.Errorf("tunnel: device connection is a %T", conn)
+	switch t := conn.(type) {
+	case *rawtcp.Conn:
+		return t, nil
+	case *net.TCPConn:
+		return rawtcp.New(t), nil
 	}
-	return t, nil
+	_ = conn.Close()
+	return nil, fmt.Errorf("tunnel: device connection is a %T", conn)
+}
+
+// dialTCP is rawtcp.Dial where a dialer of any connections is wanted.
+func dialTCP(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	c, err := rawtcp.Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // find looks for the device where its record says. It decides nothing: Check does.

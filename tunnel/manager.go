@@ -139,10 +139,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg.Routes = Routes()
 	}
 	if cfg.DialNode == nil {
-		var d net.Dialer
-		cfg.DialNode = func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
-			return d.DialContext(ctx, "tcp", a.String())
-		}
+		cfg.DialNode = dialTCP
 	}
 	if cfg.DialRelay == nil {
 		cfg.DialRelay = func(ctx context.Context, at protocol.Peer) (net.Conn, error) { return cfg.DialNode(ctx, at.Addr) }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"culvert/protocol"
-	"culvert/protocol/rawtcp"
 	"culvert/tunnel/link"
 )
 
@@ -86,10 +85,10 @@ func (m *Manager) serveFlow(ctx context.Context, local protocol.ID, peer *protoc
 		return 0, err
 	}
 	if err := f.Accept(); err != nil {
-		abort(conn)
+		abort(conn.TCPConn)
 		return 0, nil // the asker has left
 	}
-	_, _, _ = pump(rawtcp.New(conn), f)
+	_, _, _ = pump(conn, f)
 	return f.Moved(), nil
 }
 

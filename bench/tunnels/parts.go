@@ -11,10 +11,12 @@ import (
 	"os"
 	"time"
 
+	"culvert/bench/load"
 	"culvert/bench/proc"
 	"culvert/bench/world"
 	"culvert/protocol"
 	"culvert/protocol/carrier"
+	"culvert/protocol/rawtcp"
 	"culvert/tunnel"
 	"culvert/tunnel/link"
 	"culvert/tunnel/relay"
@@ -36,13 +38,13 @@ func Parts() map[string]proc.Part {
 }
 
 func listen(cfg carrier.TCPConfig) (*carrier.TCP, netip.AddrPort, error) {
-	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	l, err := rawtcp.Listen(load.Local(0))
 	if err != nil {
 		return nil, netip.AddrPort{}, err
 	}
 	// All connections come from one address here, unlike in a mesh.
 	cfg.PerSource = 1 << 16
-	s, err := carrier.ServeTCP(l, cfg)
+	s, err := carrier.ServeTCP(l.TCPListener, cfg)
 	if err != nil {
 		return nil, netip.AddrPort{}, errors.Join(err, l.Close())
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"culvert/protocol/rawtcp"
 )
 
 // pairAttempts bounds the search for a number that is free for both protocols. Each try asks the
@@ -47,9 +49,7 @@ func ListenPair(host string, port uint16, fallback bool) (*UDP, *net.TCPListener
 }
 
 func listenBoth(addr netip.AddrPort) (*UDP, *net.TCPListener, error) {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false) // joined relay streams are spliced, which wants plain TCP
-	l, err := lc.Listen(context.Background(), network("tcp", addr.Addr()), literal(addr))
+	l, err := rawtcp.ListenConfig(addr.Addr()).Listen(context.Background(), network("tcp", addr.Addr()), literal(addr))
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen: %w", err)
 	}

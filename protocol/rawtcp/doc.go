@@ -11,5 +11,5 @@
 //
 // TryWrite is for loops that must wait for nobody: it writes what the socket takes at once.
 //
-// Listen and Dialer spare connections of this machine the calls that set up what they do not need.
+// Listen and Dial spare connections of this machine the calls that set up what they do not need.
 package rawtcp

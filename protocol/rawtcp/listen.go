@@ -12,24 +12,14 @@ type Listener struct {
 	ready bool // what is accepted has inherited all that New would set
 }
 
-// Listen listens for connections. Where addr is one of loopback, the connections have what New sets from the listener, one
-// call less for each; and nobody is asked whether he lives, four calls less: the system closes a program's connections when
-// it ends.
+// Listen listens for connections.
 func Listen(addr netip.AddrPort) (*Listener, error) {
-	l := &Listener{}
-	var c net.ListenConfig
-	c.SetMultipathTCP(false) // its sockets know no splice
-	if addr.Addr().IsLoopback() {
-		c.KeepAlive = -1
-		l.ready = true
-		c.Control = unpaceListener
-	}
+	c := ListenConfig(addr.Addr())
 	tcp, err := c.Listen(context.Background(), "tcp", addr.String())
 	if err != nil {
 		return nil, err
 	}
-	l.TCPListener = tcp.(*net.TCPListener)
-	return l, nil
+	return &Listener{tcp.(*net.TCPListener), addr.Addr().IsLoopback()}, nil
 }
 
 // AcceptConn waits for the next connection.
@@ -41,12 +31,30 @@ func (l *Listener) AcceptConn() (*Conn, error) {
 	return newConn(c, l.ready), nil
 }
 
-// Dialer calls addr. Nobody on this machine is asked whether he lives.
-func Dialer(addr netip.Addr) *net.Dialer {
+// ListenConfig is for listening at addr. Where that is loopback, the connections inherit from the listener what New would set,
+// and more of it: a connection that once was paced keeps some of it for ever. Nobody is asked whether he lives: the system closes
+// a program's connections when it ends.
+func ListenConfig(addr netip.Addr) *net.ListenConfig {
+	c := &net.ListenConfig{}
+	c.SetMultipathTCP(false) // its sockets know no splice
 	if addr.IsLoopback() {
-		return &near
+		c.KeepAlive = -1
+		c.Control = unpaceSocket
 	}
-	return &far
+	return c
 }
 
-var near, far = net.Dialer{KeepAlive: -1}, net.Dialer{}
+// Dial connects to addr.
+func Dial(ctx context.Context, addr netip.AddrPort) (*Conn, error) {
+	var d net.Dialer
+	here := addr.Addr().IsLoopback()
+	if here { // as for those that are accepted
+		d.KeepAlive = -1
+		d.Control = unpaceSocket
+	}
+	c, err := d.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	return newConn(c.(*net.TCPConn), here), nil
+}

@@ -8,7 +8,7 @@ import (
 )
 
 // joined are the two ends of a connection that a listener at addr has accepted.
-func joined(t *testing.T, addr string) (*Conn, *net.TCPConn) {
+func joined(t *testing.T, addr string) (near *Conn, far *net.TCPConn) {
 	t.Helper()
 	l, err := Listen(netip.MustParseAddrPort(addr))
 	if err != nil {
@@ -19,16 +19,17 @@ func joined(t *testing.T, addr string) (*Conn, *net.TCPConn) {
 	if to.Addr().IsUnspecified() {
 		to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.Port())
 	}
-	far, err := Dialer(to.Addr()).Dial("tcp", to.String())
+	dialled, err := Dial(t.Context(), to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	near, err := l.AcceptConn()
+	far = dialled.TCPConn
+	near, err = l.AcceptConn()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { near.Close(); far.Close() })
-	return near, far.(*net.TCPConn)
+	return near, far
 }
 
 func TestAcceptedConnections(t *testing.T) {

@@ -18,4 +18,4 @@ func (c *Conn) TryWrite([]byte) (int, error) { return 0, nil }
 
 func newConn(c *net.TCPConn, _ bool) *Conn { return New(c) }
 
-func unpaceListener(_, _ string, _ syscall.RawConn) error { return nil }
+func unpaceSocket(_, _ string, _ syscall.RawConn) error { return nil }

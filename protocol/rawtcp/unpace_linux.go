@@ -19,8 +19,9 @@ func takeReno(fd uintptr) {
 	_ = syscall.SetsockoptString(int(fd), syscall.IPPROTO_TCP, syscall.TCP_CONGESTION, "reno")
 }
 
-// unpaceListener does it for whatever the listener will accept: what is set on it, its connections inherit.
-func unpaceListener(_, _ string, raw syscall.RawConn) error { return raw.Control(takeReno) }
+// unpaceSocket does it before there is a connection, on a listener for all that it will accept. It does more than unpace, as BBR
+// marks a connection as paced when it is established, which stays when another takes its place.
+func unpaceSocket(_, _ string, raw syscall.RawConn) error { return raw.Control(takeReno) }
 
 // onThisMachine reports whether both ends are here.
 func onThisMachine(c *net.TCPConn) bool {
