@@ -46,7 +46,9 @@ func (t *Tunnel) accept() {
 			continue
 		}
 		t.conns[conn] = nil
-		t.wg.Go(func() {
+		t.wg.Add(1)
+		t.m.crew.Go(func() {
+			defer t.wg.Done()
 			err := t.serve(raw)
 			t.mu.Lock()
 			delete(t.conns, conn)

@@ -196,7 +196,7 @@ func (m *Manager) certified(me *member, record []byte) (*protocol.CertifiedNode,
 func (m *Manager) linkConfig(me *member) link.Config {
 	return link.Config{
 		Local: me.Node.ID, Node: me.Node.Record, PromoteAfter: m.cfg.PromoteAfter, Timing: m.cfg.Timing, Limits: m.cfg.LinkLimits,
-		News: m.news,
+		News: m.news, Go: m.crew.Go,
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"culvert/protocol"
 	"culvert/protocol/carrier/descriptors"
+	"culvert/tunnel/crew"
 	"culvert/tunnel/gate"
 	"culvert/tunnel/link"
 )
@@ -86,6 +87,7 @@ type Manager struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	crew   crew.Crew // of connections and flows
 	counts counters
 	door   *gate.Gate
 	rests  punchRests
@@ -314,5 +316,6 @@ func (m *Manager) Close() error {
 	m.cancel()
 	m.closeLinks(link.ReasonClosing, func(*entry) bool { return true })
 	m.wg.Wait()
+	m.crew.Close()
 	return nil
 }

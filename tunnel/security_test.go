@@ -320,6 +320,9 @@ func TestManyTunnelsLeaveNothing(t *testing.T) {
 			t.Fatalf("%d flows and %d more goroutines after %d tunnels", l.Flows(), runtime.NumGoroutine()-before, n)
 		}
 		<-time.After(time.Millisecond)
+		for _, m := range []*Manager{user.Manager, node.Manager} {
+			m.crew.Rest() // as each sweep does
+		}
 	}
 }
 

@@ -63,6 +63,7 @@ func (m *Manager) began(d protocol.Domain) {
 }
 
 func (m *Manager) sweep() {
+	m.crew.Rest()
 	now := m.cfg.Now()
 	m.mu.Lock()
 	for h, x := range m.expected {

@@ -82,6 +82,8 @@ type Config struct {
 	Admit func(h Hello, renewal bool) (*protocol.CertifiedNode, error)
 	// Serve answers one flow that the peer opened, in a goroutine of the link; nil on the user's side.
 	Serve func(ctx context.Context, f *Flow)
+	// Go runs what Serve does; nil: each in a new goroutine.
+	Go func(func())
 	// DialBulk makes a second connection to the peer for a flow; meet asks the peer to join it at the relay.
 	DialBulk func(ctx context.Context, meet func(token protocol.Hash) error) (net.Conn, error)
 	// Meet joins the peer at the relay and returns the connection; nil where the link is not relayed.
@@ -137,6 +139,9 @@ func New(ctx context.Context, conn Conn, cfg Config) (*Link, error) {
 	cfg.Timing, cfg.Limits = cfg.Timing.withDefaults(), cfg.Limits.withDefaults()
 	if cfg.PromoteAfter == 0 {
 		cfg.PromoteAfter = 1 << 20
+	}
+	if cfg.Go == nil {
+		cfg.Go = func(fn func()) { go fn() }
 	}
 	if cfg.Handshake == 0 {
 		cfg.Handshake = 10 * time.Second

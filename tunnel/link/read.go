@@ -129,7 +129,9 @@ func (l *Link) accept(h Header, data []byte) error {
 	l.flows[h.Flow.Counter()] = f
 	l.pending++
 	l.mu.Unlock()
-	l.wg.Go(func() {
+	l.wg.Add(1)
+	l.cfg.Go(func() {
+		defer l.wg.Done()
 		l.cfg.Serve(l.ctx, f)
 		f.answered()
 		f.Close()
