@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 	"time"
 )
@@ -43,5 +44,30 @@ func TestBoundedByTheEarlierDeadline(t *testing.T) {
 	defer cancel()
 	if at, ok := (bounded{ctx, late}).Deadline(); !ok || at != soon {
 		t.Error("later than what it is bounded by")
+	}
+}
+
+// A dial keeps a deadline for which no timer runs, and says what other time limits say.
+func TestDialKeepsABound(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	to := l.Addr().(*net.TCPAddr).AddrPort()
+	if _, err := dialTCP(bounded{t.Context(), time.Now().Add(-time.Second)}, to); deviceError(err) != ErrDeviceTimeout {
+		t.Errorf("past its bound: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := dialTCP(bounded{ctx, time.Now().Add(time.Hour)}, to); !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
+	}
+	c, err := dialTCP(bounded{t.Context(), time.Now().Add(time.Hour)}, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }
