@@ -34,7 +34,8 @@ const (
 // Tables are the tables that ways are measured by; the first way is the reference of the others.
 func Tables(ways []Way, size Size) []measure.Group {
 	one := measure.Group{Title: OneStream, Notes: "one way, to the device; load, processes of the tunnel and device share the cores;\n" +
-		"a culvert node takes Reno for connections that stay within its machine, as all here do; the others take the system's congestion control"}
+		"a culvert node takes Reno for connections that stay within its machine, as all here do; the others take the system's congestion control.\n" +
+		"It listens at 127.0.0.1 here, where a connection has Reno from its first packet; one that listens everywhere changes it a moment later"}
 	many := measure.Group{Title: fmt.Sprintf(Streams, size.Streams)}
 	cpu := measure.Group{Title: CPU, Steady: true, Notes: "less is better; of all processes between load and device, user and system"}
 	conns := measure.Group{Title: fmt.Sprintf(NewConns, size.AtOnce), Notes: "each with a byte there and back through to the device"}
