@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 
+	"culvert/dht"
 	"culvert/dht/storetest"
 	"culvert/protocol"
 )
@@ -67,4 +69,35 @@ func BenchmarkPutGroupCommit(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "puts/s")
+}
+
+// BenchmarkLoad reads records that are not in memory, so many at a time, each from a page of its own.
+func BenchmarkLoad(b *testing.B) {
+	const held = 50_000
+	s := open(b, filepath.Join(b.TempDir(), "node.db"), Options{Budget: 1 << 20})
+	rs := benchRecords(b, held)
+	for part := range slices.Chunk(rs, 5000) {
+		if _, err := s.Put(b.Context(), part); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, n := range []int{2, 16, 32, 64} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			qs := make([]dht.Query, n)
+			next := 0
+			for i := 0; i < b.N; i += n {
+				for j := range qs {
+					next = (next + 7919) % held
+					qs[j] = dht.Query{Table: protocol.TableEndDevice, By: dht.ByOwner, Key: rs[next].Owner, Now: storetest.Start}
+				}
+				s.Load(qs, 1)
+				for j := range qs {
+					if _, err := s.Get(qs[j].Table, qs[j].Key, qs[j].Now); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
+	}
 }

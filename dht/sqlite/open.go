@@ -46,14 +46,14 @@ type handle struct {
 	stmt  statements
 
 	readDSN string
-	readers chan *reader
+	readers *readers
 
 	last        int64 // row in use; the writer's
 	checkpoints *checkpointer
 }
 
 func openHandle(ctx context.Context, path string, o Options) (_ *handle, err error) {
-	h := &handle{}
+	h := &handle{readers: newReaders()}
 	defer func() {
 		if err != nil {
 			h.close()
@@ -87,10 +87,6 @@ func openHandle(ctx context.Context, path string, o Options) (_ *handle, err err
 	}
 	h.read.SetMaxOpenConns(lookers)
 	h.read.SetMaxIdleConns(lookers)
-	h.readers = make(chan *reader, readersMost)
-	for range cap(h.readers) {
-		h.readers <- &reader{}
-	}
 	if h.check, err = sql.Open("sqlite", dsn(path, "&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)")); err != nil {
 		return nil, err
 	}
@@ -150,7 +146,7 @@ func (h *handle) close() error {
 		h.checkpoints.close()
 	}
 	h.stmt.close()
-	err := h.closeReaders()
+	err := h.readers.close()
 	if h.check != nil {
 		err = errors.Join(err, h.check.Close())
 	}

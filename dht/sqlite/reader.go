@@ -8,13 +8,9 @@ import (
 	"io"
 	"strings"
 
-	"culvert/dht"
 	"culvert/dht/index"
 	"culvert/protocol"
 )
-
-// readersMost is how many read records at once.
-const readersMost = 4
 
 // reader is a connection that reads records, used by one at a time. It is the driver's own, since database/sql would copy each row
 // once more and take three locks for it: a third of what a row costs.
@@ -33,43 +29,20 @@ type someKey struct {
 
 // withReader lends f a reader that nobody else uses.
 func (h *handle) withReader(f func(*reader) error) error {
-	r, open := <-h.readers
-	if !open {
-		return dht.ErrClosed
-	}
-	defer func() { h.readers <- r }()
-	if r.conn == nil {
+	return h.readers.with(func() (*reader, error) {
 		conn, err := h.read.Driver().Open(h.readDSN)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		r.conn = conn
-	}
-	return f(r)
-}
-
-// closeReaders waits for those that are lent. It may be called twice.
-func (h *handle) closeReaders() (err error) {
-	for i := range cap(h.readers) {
-		r, open := <-h.readers
-		if !open {
-			return nil
-		}
-		if err = errors.Join(err, r.close()); i == cap(h.readers)-1 {
-			close(h.readers)
-		}
-	}
-	return err
+		return &reader{conn: conn}, nil
+	}, f)
 }
 
 func (r *reader) close() (err error) {
 	for _, st := range r.some {
 		err = errors.Join(err, st.(driver.Stmt).Close())
 	}
-	if r.conn != nil {
-		err = errors.Join(err, r.conn.Close())
-	}
-	return err
+	return errors.Join(err, r.conn.Close())
 }
 
 // parameters of a statement, n of them.
