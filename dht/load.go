@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"sync"
 	"time"
 
 	"culvert/protocol"
@@ -65,7 +66,8 @@ func IsQuery(c protocol.Command) bool {
 // Load brings what the handlers of these will read into memory, with few reads of the disk for all of them. Each handler still
 // finds for itself what is not there after all.
 func (s *Server) Load(vs []*protocol.Verified) {
-	qs := make([]Query, 0, len(vs))
+	room := loads.Get().(*[]Query)
+	qs := (*room)[:0]
 	for _, v := range vs {
 		// Whoever may not read it costs no disk either: his handler refuses him.
 		if q, n, ok := reads(v); ok && n > 0 && !s.Revoked(v.Sender) && (s.readable(v, q.Key) || s.replicates(v.Sender)) {
@@ -75,4 +77,8 @@ func (s *Server) Load(vs []*protocol.Verified) {
 	if len(qs) > 0 {
 		s.cfg.Store.Load(qs, perSelect)
 	}
+	*room = qs
+	loads.Put(room)
 }
+
+var loads = sync.Pool{New: func() any { return new([]Query) }}

@@ -62,11 +62,16 @@ func (s *Store) Load(qs []dht.Query, n int) {
 func (h *handle) some(refs []index.Ref, m *loadRoom) {
 	// What an error leaves out is missed by its own read, which says so.
 	_ = h.withReader(func(r *reader) error {
-		return r.each(refs, func(row int64, raw []byte) {
-			i, ok := slices.BinarySearchFunc(refs, row, func(r index.Ref, row int64) int { return cmp.Compare(r.Row, row) })
-			// The index names these very bytes by their hash, so that nothing else need be asked.
-			if ok && sha256.Sum256(raw) == refs[i].Hash {
-				m.loaded = append(m.loaded, index.Loaded{Ref: refs[i], Raw: raw})
+		rest := refs
+		return r.each(refs, func(raw []byte) {
+			// The index names these very bytes by their hash, so that nothing else need be asked. Rows come in order.
+			sum := sha256.Sum256(raw)
+			for i := range rest {
+				if rest[i].Hash == sum {
+					m.loaded = append(m.loaded, index.Loaded{Ref: rest[i], Raw: raw})
+					rest = rest[i+1:]
+					break
+				}
 			}
 		})
 	})

@@ -18,7 +18,7 @@ type reader struct {
 	conn driver.Conn
 	some map[someKey]driver.StmtQueryContext
 	args [loadMost]driver.NamedValue
-	dest [2]driver.Value
+	dest [1]driver.Value
 }
 
 // someKey is a SELECT of so many rows of a table.
@@ -75,7 +75,8 @@ func (r *reader) ofSome(t protocol.Table, n int) (driver.StmtQueryContext, error
 }
 
 // each gives the rows of refs, at most loadMost of one table, to take. The driver makes the bytes of each anew: they are taker's.
-func (r *reader) each(refs []index.Ref, take func(row int64, raw []byte)) (err error) {
+// Which row each is of is not asked: that is an allocation more.
+func (r *reader) each(refs []index.Ref, take func(raw []byte)) (err error) {
 	i := 0
 	for loadSizes[i] < len(refs) {
 		i++
@@ -94,7 +95,7 @@ func (r *reader) each(refs []index.Ref, take func(row int64, raw []byte)) (err e
 	}
 	defer func() {
 		err = errors.Join(err, rows.Close())
-		r.dest = [2]driver.Value{}
+		r.dest = [1]driver.Value{}
 	}()
 	for {
 		if err := rows.Next(r.dest[:]); err != nil {
@@ -103,10 +104,8 @@ func (r *reader) each(refs []index.Ref, take func(row int64, raw []byte)) (err e
 			}
 			return err
 		}
-		row, isRow := r.dest[0].(int64)
-		raw, isRaw := r.dest[1].([]byte)
-		if isRow && isRaw {
-			take(row, raw)
+		if raw, ok := r.dest[0].([]byte); ok {
+			take(raw)
 		}
 	}
 }

@@ -1,1 +1,1 @@
-SELECT id, raw FROM {table} WHERE id IN ({ids})
+SELECT raw FROM {table} WHERE id IN ({ids})
