@@ -67,7 +67,8 @@ func (n *Node) dispatch(now time.Time, v *protocol.Verified, out *endpoint.Outbo
 			return
 		}
 	}
-	if !n.queue(r, v.Clone()) {
+	if c := v.Clone(); !n.queue(r, c) {
+		c.Recycle()
 		n.drops.add("busy")
 		n.emit(now, v, protocol.Reply(protocol.Busy{RetryAfter: busyMillis}), out)
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"runtime"
+	"sync"
 
 	"culvert/dht"
 	"culvert/node/batch"
@@ -54,19 +55,26 @@ func (s *serving) openLanes(n *Node) {
 	s.routes[protocol.CmdPut].lane = s.puts
 }
 
-// read answers queries after what they miss has been read.
+// answers is what a worker answers a batch of queries in.
+type answers struct {
+	out     writer
+	scratch protocol.Scratch
+}
+
+var spare = sync.Pool{New: func() any { return new(answers) }}
+
+// read answers queries after what they miss has been read. Nobody else holds them, and no handler of a query keeps it.
 func (s *serving) read(n *Node, vs []*protocol.Verified) {
 	s.server.Load(vs)
-	var (
-		out     writer
-		scratch protocol.Scratch
-	)
+	m := spare.Get().(*answers)
+	defer spare.Put(m)
 	now := n.now()
 	for _, v := range vs {
-		v.Scratch = &scratch
-		n.emit(now, v, s.routes[v.Command].handler(now, v), &out.Outbox)
+		v.Scratch = &m.scratch
+		n.emit(now, v, s.routes[v.Command].handler(now, v), &m.out.Outbox)
+		v.Recycle()
 	}
-	out.flush(n.mux)
+	m.out.flush(n.mux)
 	n.wake()
 }
 

@@ -3,6 +3,7 @@ package protocol
 import (
 	"bytes"
 	"net/netip"
+	"sync"
 	"time"
 )
 
@@ -36,13 +37,24 @@ type Verified struct {
 	bundled bool     // rest is a bundle's
 }
 
+// clones are those that nobody holds any more.
+var clones = sync.Pool{New: func() any { return new(Verified) }}
+
 // Clone copies v with all that it aliases, for a handler that runs after the receive buffer was reused, and on another goroutine:
 // without the scratch.
 func (v *Verified) Clone() *Verified {
-	c := *v
-	c.Scratch = nil
-	c.Payload, c.Raw, c.rest = bytes.Clone(v.Payload), bytes.Clone(v.Raw), nil
-	return &c
+	c := clones.Get().(*Verified)
+	payload := append(c.Payload[:0], v.Payload...)
+	*c = *v
+	c.Scratch, c.rest = nil, nil
+	c.Payload, c.Raw = payload, bytes.Clone(v.Raw)
+	return c
+}
+
+// Recycle makes another clone of this one. Who calls it has been its only holder, also of its payload.
+func (v *Verified) Recycle() {
+	*v = Verified{Payload: v.Payload[:0]}
+	clones.Put(v)
 }
 
 // Local is a message of a node to another identity of the same process: nothing to verify, since it never left.

@@ -49,7 +49,8 @@ func (l *lanes) take(v *protocol.Verified) error {
 	if v.Command == protocol.CmdPut {
 		p = l.puts
 	}
-	if !p.Try(v.Sender.Domain(), v.Clone()) {
+	if c := v.Clone(); !p.Try(v.Sender.Domain(), c) {
+		c.Recycle()
 		return fmt.Errorf("no room for %s", v.Command)
 	}
 	l.mu.Lock()
@@ -57,16 +58,25 @@ func (l *lanes) take(v *protocol.Verified) error {
 	return l.err
 }
 
+// answers is what a worker answers a batch of queries in.
+type answers struct {
+	out     sender
+	scratch protocol.Scratch
+}
+
+var spare = sync.Pool{New: func() any { return new(answers) }}
+
 func (l *lanes) read(_ context.Context, vs []*protocol.Verified, _ func()) {
 	l.s.dht.Load(vs)
-	var out sender
-	var scratch protocol.Scratch
+	m := spare.Get().(*answers)
+	defer spare.Put(m)
 	now := time.Now()
 	for _, v := range vs {
-		v.Scratch = &scratch
-		l.answer(now, v, l.s.handlers[v.Command](now, v), &out)
+		v.Scratch = &m.scratch
+		l.answer(now, v, l.s.handlers[v.Command](now, v), &m.out)
+		v.Recycle()
 	}
-	l.done(out.flush(l.conn))
+	l.done(m.out.flush(l.conn))
 }
 
 func (l *lanes) put(_ context.Context, vs []*protocol.Verified, wait func()) {
