@@ -15,7 +15,7 @@ import (
 // that the allocator aligns to lines.
 type entry struct {
 	owner     protocol.ID
-	read      atomic.Bool
+	reads     atomic.Uint32
 	expires   int64 // unix ms
 	bytes     *byte // size of them, nil while they are only on disk; guarded by Index.mu
 	size      int32

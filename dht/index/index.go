@@ -185,7 +185,7 @@ func (x *Index) evictLocked() {
 		x.queue = x.queue[1:]
 		switch {
 		case e.gone || e.bytes == nil:
-		case e.read.Swap(false):
+		case e.reads.Swap(unread) != unread:
 			x.queue = append(x.queue, e)
 		default:
 			x.resident -= int64(e.size)

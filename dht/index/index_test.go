@@ -110,7 +110,7 @@ func TestBudget(t *testing.T) {
 	if !ok || r.Raw != nil {
 		t.Fatalf("cold record: %v %v", r, ok)
 	}
-	if x.Fill(Loaded{r, cold.Raw()}); !x.Cached(q, 1) {
+	if x.Fill(r.Read(cold.Raw())); !x.Cached(q, 1) {
 		t.Error("a record that was fetched is not cached")
 	}
 	for i := range 1000 {
@@ -119,5 +119,49 @@ func TestBudget(t *testing.T) {
 	}
 	if x.resident != 0 || x.missing.Load() != 0 || x.Counts(7) != (dht.Counts{}) || len(x.expiry.chunks) != 0 {
 		t.Errorf("emptied: %d bytes, %d missing", x.resident, x.missing.Load())
+	}
+}
+
+// What was fetched for one asker goes before what a second one has read since.
+func TestFetchedForOne(t *testing.T) {
+	s, err := key.NewSigning(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const room = 50
+	x := New(room * int64(len(device(t, s, 100).Raw())))
+	for i := 100; i < 300; i++ {
+		x.Apply(device(t, s, i))
+	}
+	cached := func(d *protocol.Record) bool {
+		return x.Cached(dht.Query{Table: d.Table, By: dht.ByOwner, Key: d.Owner, Now: start}, 1)
+	}
+	once, twice, replaced := device(t, s, 100), device(t, s, 101), device(t, s, 102)
+	for i, d := range []*protocol.Record{twice, once} { // in this order, so that it is not age that decides
+		l := x.Missing(dht.Query{Table: d.Table, By: dht.ByOwner, Key: d.Owner, Now: start}, 1, nil)
+		if len(l) != 1 || cached(d) {
+			t.Fatalf("%d missing", len(l))
+		}
+		l[0].Raw = d.Raw()
+		x.Fill(l...)
+		for range 2 - i {
+			x.Get(d.Table, d.Owner, start)
+		}
+	}
+	stale := x.Missing(dht.Query{Table: replaced.Table, By: dht.ByOwner, Key: replaced.Owner, Now: start}, 1, nil)
+	stale[0].Raw = replaced.Raw()
+	x.Remove(replaced.Table, replaced.Owner, dht.VersionOf(replaced))
+	before := x.resident
+	if x.Fill(stale...); x.resident != before || !cached(once) {
+		t.Error("bytes of what has gone were taken in")
+	}
+	for i := 300; cached(once); i++ {
+		if i == 300+2*room {
+			t.Fatal("what one has read stays")
+		}
+		x.Apply(device(t, s, i))
+	}
+	if !cached(twice) {
+		t.Error("what two have read went with what one has read")
 	}
 }

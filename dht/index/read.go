@@ -17,17 +17,33 @@ type Ref struct {
 	Expires time.Time
 	Raw     []byte
 	Row     int64
+
+	entry *entry
 }
 
 func (e *entry) ref() Ref {
-	return Ref{e.table, e.owner, e.version, e.hash, time.UnixMilli(e.expires), e.raw(), e.row}
+	return Ref{e.table, e.owner, e.version, e.hash, time.UnixMilli(e.expires), e.raw(), e.row, e}
 }
 
-// touch notes that e was read. Many readers read the same, so it is written only where it says otherwise. Who walks a range
-// asks for all of it, which says nothing about what is asked for next.
+// How an entry was read since its place in the queue was looked at last.
+const (
+	unread uint32 = iota
+	fetched
+	read
+)
+
+// touch notes that e was read. Many readers read the same, so it is written only where it says otherwise. The one for whom the
+// bytes were fetched is no sign that others will ask for them too. Who walks a range asks for all of it, which says nothing about
+// what is asked for next.
 func (x *Index) touch(e *entry, by dht.By) {
-	if x.budget > 0 && by != dht.ByPosition && !e.read.Load() {
-		e.read.Store(true)
+	if x.budget == 0 || by == dht.ByPosition {
+		return
+	}
+	switch e.reads.Load() {
+	case unread:
+		e.reads.Store(read)
+	case fetched:
+		e.reads.Store(unread)
 	}
 }
 
@@ -66,24 +82,30 @@ func (x *Index) Held(t protocol.Table, h dht.Held) (Ref, bool) {
 	return e.ref(), true
 }
 
-// Loaded is a record's bytes as they were read from disk.
-type Loaded struct {
-	Ref Ref
-	Raw []byte
+// Miss is a record whose bytes are on disk only: where, and what they must be.
+type Miss struct {
+	Table protocol.Table
+	Row   int64
+	Hash  [32]byte
+	Raw   []byte // once they are read
+
+	entry *entry
 }
 
+// Read is the miss of r with the bytes that were read for it.
+func (r *Ref) Read(raw []byte) Miss { return Miss{r.Table, r.Row, r.Hash, raw, r.entry} }
+
 // Fill puts bytes that were read from disk back into memory, where they are still those of the version held.
-func (x *Index) Fill(l ...Loaded) {
+func (x *Index) Fill(l ...Miss) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for i := range l {
-		r := &l[i].Ref
-		e := x.ownedLocked(r.Table, &r.Owner)
-		if e == nil || e.hash != r.Hash || e.bytes != nil {
+		e := l[i].entry
+		if l[i].Raw == nil || e.gone || e.bytes != nil {
 			continue
 		}
 		e.setRaw(l[i].Raw)
-		e.read.Store(true)
+		e.reads.Store(fetched)
 		x.missing.Add(-1)
 		x.resident += int64(e.size)
 		x.queue = append(x.queue, e)
@@ -114,10 +136,10 @@ func (x *Index) Select(q dht.Query, dst []Ref) (n int) {
 }
 
 // Missing appends those of the first n that q selects of which the bytes are not in memory.
-func (x *Index) Missing(q dht.Query, n int, dst []Ref) []Ref {
+func (x *Index) Missing(q dht.Query, n int, dst []Miss) []Miss {
 	x.selectUpTo(q, n, func(_ int, e *entry) {
 		if e.bytes == nil {
-			dst = append(dst, e.ref())
+			dst = append(dst, Miss{e.table, e.row, e.hash, nil, e})
 		}
 	})
 	return dst

@@ -74,18 +74,18 @@ func (r *reader) ofSome(t protocol.Table, n int) (driver.StmtQueryContext, error
 	return st, nil
 }
 
-// each gives the rows of refs, at most loadMost of one table, to take. The driver makes the bytes of each anew: they are taker's.
+// each gives the rows of l, at most loadMost of one table, to take. The driver makes the bytes of each anew: they are taker's.
 // Which row each is of is not asked: that is an allocation more.
-func (r *reader) each(refs []index.Ref, take func(raw []byte)) (err error) {
+func (r *reader) each(l []index.Miss, take func(raw []byte)) (err error) {
 	i := 0
-	for loadSizes[i] < len(refs) {
+	for loadSizes[i] < len(l) {
 		i++
 	}
 	args := r.args[:loadSizes[i]]
 	for i := range args {
-		args[i] = driver.NamedValue{Ordinal: i + 1, Value: refs[min(i, len(refs)-1)].Row}
+		args[i] = driver.NamedValue{Ordinal: i + 1, Value: l[min(i, len(l)-1)].Row}
 	}
-	st, err := r.ofSome(refs[0].Table, len(args))
+	st, err := r.ofSome(l[0].Table, len(args))
 	if err != nil {
 		return err
 	}

@@ -140,7 +140,7 @@ func (s *Store) fetch(x *index.Index, r index.Ref) ([]byte, bool) {
 		rec, ok := checkRow(r.Table, raw, sum)
 		ok = ok && rec.Owner == r.Owner
 		if ok && dht.VersionOf(rec) == r.Version && sha256.Sum256(raw) == r.Hash {
-			x.Fill(index.Loaded{Ref: r, Raw: raw})
+			x.Fill(r.Read(raw))
 			return raw, true
 		}
 		if ok {
