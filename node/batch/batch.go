@@ -37,7 +37,7 @@ type Pool[T any] struct {
 	waiting  map[protocol.Domain][]T
 	turns    []protocol.Domain // of waiting, whose turn is next first
 	queued   int
-	promised int // of queued, to workers that have been called and have not come so far
+	promised int // batches of queued, to workers that have been called and have not come so far
 	workers  int
 	busy     int
 	resting  []chan struct{} // of workers without work, the latest last; a closed one ends its worker
@@ -74,9 +74,10 @@ func (p *Pool[T]) Try(d protocol.Domain, v T) bool {
 // Refused is how much found no room.
 func (p *Pool[T]) Refused() uint64 { return p.refused.Load() }
 
-// callLocked calls one more worker for what waits, if it should not be left to those that are busy.
+// callLocked calls one more worker for what waits, if it should not be left to those that are busy. One that has been called takes
+// a whole batch when it comes: others would come for nothing, and in each other's way.
 func (p *Pool[T]) callLocked() bool {
-	n := p.queued - p.promised
+	n := p.queued - p.promised*p.cfg.Batch
 	if n <= 0 || p.busy >= p.cfg.Eager && n < p.cfg.Batch {
 		return false
 	}

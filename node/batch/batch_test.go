@@ -187,6 +187,22 @@ func TestTogether(t *testing.T) {
 	close(release)
 }
 
+// A worker that has been called and is on its way takes a whole batch; only the next one is another's.
+func TestCalledOnce(t *testing.T) {
+	const most = 4
+	called := 0
+	p := New(Config[int]{Workers: 3, Eager: 1, Batch: most, Queue: queue, Share: queue, Start: func(func(context.Context)) bool {
+		called++
+		return true
+	}})
+	for i := range 4 * most {
+		p.Try(1, i)
+		if want := min(1+(i+1-most)/most, 3); i >= most && called != want || i < most && called != 1 {
+			t.Errorf("%d workers called for %d", called, i+1)
+		}
+	}
+}
+
 func BenchmarkTry(b *testing.B) {
 	ctx, stop := context.WithCancel(b.Context())
 	var wg sync.WaitGroup
