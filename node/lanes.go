@@ -18,7 +18,7 @@ const (
 
 	// queryBatch is how many queries one SELECT reads for, putBatch how many Puts a worker checks before their commit: few, so that
 	// some are checked while others are committed.
-	queryBatch = 32
+	queryBatch = 64
 	putBatch   = 16
 	// readers is as many as the store has connections for reading, one of them until a whole batch waits: two would share it, each
 	// with a SELECT and a write of its own. Putters wait for commits most of the time.

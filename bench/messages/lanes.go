@@ -32,7 +32,7 @@ func newLanes(s *server, conn *carrier.UDP) *lanes {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &lanes{s: s, conn: conn, stop: stop}
 	start := func(f func(context.Context)) bool { l.wg.Go(func() { f(ctx) }); return true }
-	cfg := pool.Config[*protocol.Verified]{Start: start, Work: l.read, Workers: 4, Eager: 1, Batch: 32, Queue: 4096, Share: 4096}
+	cfg := pool.Config[*protocol.Verified]{Start: start, Work: l.read, Workers: 4, Eager: 1, Batch: 64, Queue: 4096, Share: 4096}
 	l.reads = pool.New(cfg)
 	cfg.Work, cfg.Workers, cfg.Batch, cfg.Eager = l.put, 32, 16, runtime.GOMAXPROCS(0)
 	l.puts = pool.New(cfg)
