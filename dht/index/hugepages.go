@@ -3,7 +3,7 @@ package index
 import "unsafe"
 
 const (
-	// hugeFrom is how many bytes of records make an index a large one. A lookup among many records is mostly a wait for the tables by
+	// hugeFrom is how many bytes make an index a large one, of records and entries. A lookup among many records is mostly a wait for the tables by
 	// which addresses are translated; pages of 2 MB need few. Where there is less, such pages would only make an agent larger.
 	hugeFrom = 16 << 20
 	// hugeUnit is a multiple of such a page, and what the runtime asks the system for at once.
@@ -30,7 +30,7 @@ func (h *hugePages) cover(p unsafe.Pointer) {
 // coverLocked takes in what an entry is made of, once the index is a large one.
 func (x *Index) coverLocked(e *entry) {
 	switch {
-	case x.resident < hugeFrom:
+	case x.resident+int64(x.live)*int64(unsafe.Sizeof(*e)) < hugeFrom:
 	case x.huge == nil:
 		for t := range x.tables {
 			parts := x.tables[t].byKey.parts
