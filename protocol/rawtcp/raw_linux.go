@@ -169,7 +169,7 @@ func (c *Conn) CloseWrite() error {
 	}
 	var errno syscall.Errno
 	if err := c.raw.Control(func(fd uintptr) {
-		_, _, errno = syscall.RawSyscall(syscall.SYS_SHUTDOWN, fd, syscall.SHUT_WR, 0)
+		_, _, errno = syscall.RawSyscall(unix.SYS_SHUTDOWN, fd, syscall.SHUT_WR, 0)
 	}); err != nil {
 		return err
 	}
