@@ -1,6 +1,9 @@
 package link
 
-import "io"
+import (
+	"fmt"
+	"io"
+)
 
 // Sink takes what a flow brings: rawtcp.Conn.
 type Sink interface {
@@ -60,9 +63,11 @@ func (f *Flow) calledLocked() bool {
 // attend takes over in a goroutine, first with what is left of b behind the n bytes that are written.
 func (f *Flow) attend(b []byte, n int, r *room) {
 	if !f.link.spawn(func() { f.deliver(b, n, r) }) {
-		r.give()
+		f.fail(fmt.Errorf("the link ended: %w", f.link.Err())) // before more comes, for which this would be a gap
+		f.release(len(b), r)
 		f.mu.Lock()
-		f.delivery.attended = false // the link has ended, and so has the flow
+		f.delivery.attended = false
+		f.readable.Broadcast()
 		f.mu.Unlock()
 	}
 }

@@ -155,7 +155,6 @@ func (f *Flow) CloseWrite() error {
 		defer f.mu.Unlock()
 		return f.err
 	}
-	f.endOut = true
 	h, own := Header{Type: FrameFin, Flow: f.id, Offset: f.sent}, f.stage == bulkSwitched
 	f.mu.Unlock()
 	var err error
@@ -168,6 +167,9 @@ func (f *Flow) CloseWrite() error {
 	if err != nil {
 		return err
 	}
+	f.mu.Lock()
+	f.endOut = true // not before: the peer's end would close the flow's own connection
+	f.mu.Unlock()
 	f.ended()
 	return nil
 }

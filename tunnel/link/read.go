@@ -115,6 +115,10 @@ func (l *Link) accept(h Header, data []byte) error {
 		return fmt.Errorf("%w: open", ErrFrame)
 	}
 	l.mu.Lock()
+	if l.err != nil { // nobody would end the flow
+		defer l.mu.Unlock()
+		return l.err
+	}
 	if h.Flow.Counter() <= l.counter {
 		l.mu.Unlock()
 		return fmt.Errorf("%w: flow ID used before", ErrFrame)
