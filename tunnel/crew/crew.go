@@ -10,12 +10,12 @@ const most = 32
 
 // Crew runs tasks, each in a goroutine of its own. The zero Crew is ready.
 type Crew struct {
-	wg sync.WaitGroup
-
-	mu     sync.Mutex
-	idle   []chan func() // of goroutines without a task; the latest is taken first
-	least  int           // of idle since the last Rest
-	closed bool
+	mu      sync.Mutex
+	running int           // goroutines; a WaitGroup must not begin anew while somebody waits, which a task at the end may do
+	ended   sync.Cond     // one of them has, after Close
+	idle    []chan func() // of goroutines without a task; the latest is taken first
+	least   int           // of idle since the last Rest
+	closed  bool
 }
 
 // Go runs fn.
@@ -23,8 +23,9 @@ func (c *Crew) Go(fn func()) {
 	c.mu.Lock()
 	n := len(c.idle) - 1
 	if n < 0 {
-		c.wg.Go(func() { c.work(fn) })
+		c.running++
 		c.mu.Unlock()
+		go c.work(fn)
 		return
 	}
 	worker := c.idle[n]
@@ -36,6 +37,7 @@ func (c *Crew) Go(fn func()) {
 
 // work runs fn and what comes then, until there is nothing for too long.
 func (c *Crew) work(fn func()) {
+	defer c.leave()
 	next := make(chan func(), 1)
 	for fn != nil {
 		fn()
@@ -45,6 +47,13 @@ func (c *Crew) work(fn func()) {
 		}
 		fn = <-next
 	}
+}
+
+func (c *Crew) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running--
+	c.ended.Broadcast()
 }
 
 func (c *Crew) keep(worker chan func()) bool {
@@ -74,11 +83,16 @@ func (c *Crew) dismissLocked(n int) {
 	clear(c.idle[len(c.idle):cap(c.idle)])
 }
 
-// Close waits for all tasks to end, and keeps no goroutine.
+// Close waits for all tasks to end, and keeps no goroutine. A task that begins later belongs to whoever began it.
 func (c *Crew) Close() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.closed, c.least = true, 0
 	c.dismissLocked(len(c.idle))
-	c.mu.Unlock()
-	c.wg.Wait()
+	if c.ended.L == nil {
+		c.ended.L = &c.mu
+	}
+	for c.running > 0 {
+		c.ended.Wait()
+	}
 }

@@ -105,3 +105,27 @@ func TestCloseWaitsForEverybody(t *testing.T) {
 		t.Errorf("%d of 200 have ended", n)
 	}
 }
+
+// A task that begins while Close waits, or after, is as good as any; it is kept no more.
+func TestTasksAtTheEnd(t *testing.T) {
+	var c Crew
+	may, closed := make(chan struct{}), make(chan struct{})
+	c.Go(func() { <-may })
+	go func() {
+		c.Close()
+		close(closed)
+	}()
+	var ended sync.WaitGroup
+	close(may)
+	for range 200 {
+		ended.Add(1)
+		c.Go(ended.Done)
+		runtime.Gosched()
+	}
+	ended.Wait()
+	c.Close()
+	<-closed
+	if n := c.waiting(); n != 0 {
+		t.Errorf("%d wait after Close", n)
+	}
+}
