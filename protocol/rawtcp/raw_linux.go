@@ -34,6 +34,7 @@ type writer struct {
 	buf   []byte // still to be written
 	once  bool   // do not wait
 	errno syscall.Errno
+	reset bool // a write has taken the news of a reset, which the system tells once
 }
 
 // New takes over the reading and writing of c.
@@ -77,6 +78,7 @@ func (w *writer) try(fd uintptr) bool {
 			return w.once
 		}
 		if w.errno = errno; errno != 0 {
+			w.reset = w.reset || errno == syscall.ECONNRESET
 			return true
 		}
 		w.buf = w.buf[n:]
@@ -125,10 +127,25 @@ func (c *Conn) read() (int, error) {
 		return 0, err
 	case c.in.errno != 0:
 		return 0, c.failed("read", c.in.errno)
+	case c.in.n == 0 && c.wasReset():
+		return 0, c.failed("read", syscall.ECONNRESET)
 	case c.in.n == 0:
 		return 0, io.EOF
 	}
 	return c.in.n, nil
+}
+
+// wasReset reports whether what a read takes for the end is a reset that a write was told of.
+func (c *Conn) wasReset() (yes bool) {
+	if c.out.mu.TryLock() {
+		defer c.out.mu.Unlock()
+		return c.out.reset
+	}
+	_ = c.raw.Control(func(fd uintptr) { // the write that goes on may be the one; if it is another, it goes on
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		yes = err == nil && info.State == unix.BPF_TCP_CLOSE
+	})
+	return yes
 }
 
 // Write implements io.Writer.
