@@ -16,6 +16,7 @@ import (
 
 	"culvert/bench/load"
 	"culvert/bench/proc"
+	"culvert/protocol/carrier"
 )
 
 const (
@@ -189,12 +190,11 @@ func (r *running) close() error {
 func freePorts(n int) ([]netip.AddrPort, error) {
 	var l []netip.AddrPort
 	for range n {
-		t, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		p, err := carrier.FreePort()
 		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
+			return nil, err
 		}
-		defer t.Close()
-		l = append(l, load.Local(uint16(t.Addr().(*net.TCPAddr).Port)))
+		l = append(l, load.Local(p))
 	}
 	return l, nil
 }

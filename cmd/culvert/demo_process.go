@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -167,23 +166,4 @@ func (d *demo) showLogs() {
 		f.Close()
 		fmt.Fprintf(d.out, "\n--- end of %s\n%s\n", filepath.Base(l), bytes.TrimSpace(b))
 	}
-}
-
-// freePort is a number free for both TCP and UDP on loopback.
-func freePort() (int, error) {
-	for range 50 {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			return 0, err
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-		l.Close()
-		if err != nil {
-			continue
-		}
-		u.Close()
-		return port, nil
-	}
-	return 0, fmt.Errorf("no port is free for both TCP and UDP on 127.0.0.1")
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"culvert/node/localapi"
+	"culvert/protocol/carrier"
 )
 
 const (
@@ -24,14 +25,14 @@ const (
 )
 
 func (d *demo) startOperator(ctx context.Context) error {
-	https, err := freePort()
+	https, err := carrier.FreePort()
 	if err != nil {
 		return err
 	}
 	if _, err := d.run(ctx, "operator", "operator", "init", "--name", "demo", "--advertise", fmt.Sprintf("127.0.0.1:%d", https)); err != nil {
 		return fmt.Errorf("operator init: %w", err)
 	}
-	msg, err := freePort()
+	msg, err := carrier.FreePort()
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"culvert/protocol/carrier"
 )
 
 // Bounds of what scripts wait for; nothing comes near them unless something is broken.
@@ -130,9 +132,9 @@ func dig(v any, path []string) (any, bool) {
 func freeport(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, neg, len(args) > 0, "freeport NAME…")
 	for _, name := range args {
-		port, err := freePort()
+		port, err := carrier.FreePort()
 		ts.Check(err)
-		ts.Setenv(name, strconv.Itoa(port))
+		ts.Setenv(name, strconv.Itoa(int(port)))
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"culvert/operator"
 	"culvert/operator/api"
 	"culvert/protocol"
+	"culvert/protocol/carrier"
 )
 
 var admin = operator.Actor{Name: "test"}
@@ -79,9 +80,8 @@ func newMeshAs(t testing.TB, set func(*mesh), domains ...string) *mesh {
 	t.Helper()
 	m := &mesh{t: t, dir: t.TempDir(), set: func(*config.Config) {}}
 	set(m)
-	l := must[net.Listener](t)(net.Listen("tcp4", "127.0.0.1:0"))
-	m.https = l.Addr().String()
-	m.port = freePort(t)
+	m.https, m.port = freeAddr(t), freePort(t)
+	l := must[net.Listener](t)(net.Listen("tcp4", m.https))
 	must[*operator.Summary](t)(operator.Init(t.Context(), m.opDir(), operator.InitOptions{Advertise: m.https}))
 	m.start(l)
 	t.Cleanup(m.stop)
@@ -94,22 +94,10 @@ func newMeshAs(t testing.TB, set func(*mesh), domains ...string) *mesh {
 
 func (m *mesh) opDir() string { return filepath.Join(m.dir, "operator") }
 
-// freePort is a number that is free on UDP and TCP.
-func freePort(t testing.TB) uint16 {
-	t.Helper()
-	for range 100 {
-		l := must[net.Listener](t)(net.Listen("tcp4", "127.0.0.1:0"))
-		a := l.Addr().(*net.TCPAddr).AddrPort()
-		u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(a))
-		l.Close()
-		if err == nil {
-			u.Close()
-			return a.Port()
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
+// freePort is a number that is free on UDP and TCP, and stays so until it is used.
+func freePort(t testing.TB) uint16 { return must[uint16](t)(carrier.FreePort()) }
+
+func freeAddr(t testing.TB) string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
 
 // start runs the operator as `culvert operator run` does.
 func (m *mesh) start(l net.Listener) {
@@ -187,7 +175,7 @@ func (m *mesh) enrolled(name, domain string, groups ...string) *agent {
 	m.t.Helper()
 	m.made++
 	a := &agent{t: m.t, name: name, dir: filepath.Join(m.dir, strconv.Itoa(m.made)+name), set: loopbackSettings()}
-	a.set.Listen = fmt.Sprintf("127.0.0.1:%d", freePort(m.t)) // the same after a restart: others know it
+	a.set.Listen = freeAddr(m.t) // the same after a restart: others know it
 	noError(m.t, config.MakeDataDir(a.dir))
 	if domain != "" {
 		_, _, err := node.Enrol(m.t.Context(), a.dir, m.token(domain, 1, groups...), name, time.Now)

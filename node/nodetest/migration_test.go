@@ -190,9 +190,7 @@ func (m *mesh) elsewhere(file string) *mesh {
 	m.t.Helper()
 	e := &mesh{t: m.t, dir: m.t.TempDir(), set: m.set, made: 100 + m.made}
 	must[operator.Restored](m.t)(operator.Restore(m.t.Context(), file, e.opDir(), operator.RestoreOptions{}))
-	l := must[net.Listener](m.t)(net.Listen("tcp4", "127.0.0.1:0"))
-	e.https, e.port = l.Addr().String(), freePort(m.t)
-	l.Close()
+	e.https, e.port = freeAddr(m.t), freePort(m.t)
 	m.t.Cleanup(e.stop)
 	return e
 }
@@ -331,9 +329,7 @@ func TestSecondOperator(t *testing.T) {
 	l := newLife(t)
 	root := filepath.Join(t.TempDir(), "root.key")
 	file := filepath.Join(t.TempDir(), "second")
-	probe := must[net.Listener](t)(net.Listen("tcp4", "127.0.0.1:0"))
-	https, port := probe.Addr().String(), freePort(t)
-	probe.Close()
+	https, port := freeAddr(t), freePort(t)
 	must[operator.Added](t)(l.op.Add(t.Context(), local, operator.AddSpec{File: file, Advertise: https, Port: port}))
 	second := l.elsewhere(file)
 	second.https, second.port = https, port

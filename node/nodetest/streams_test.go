@@ -54,7 +54,7 @@ func (p *webPorts) dial(ctx context.Context, network, address string) (net.Conn,
 }
 
 func newWebPorts(t testing.TB) *webPorts {
-	return &webPorts{https: fmt.Sprintf("127.0.0.1:%d", freePort(t)), http: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	return &webPorts{https: freeAddr(t), http: freeAddr(t)}
 }
 
 func (s *site) let(passes func(address string) bool) { s.passes.Store(&passes) }
