@@ -64,6 +64,7 @@ func TestClient(t *testing.T) {
 			t.Fatalf("newest: %v", err)
 		}
 		old := f.world.Info(a, 1, f.clock(), here)
+		synctest.Wait()
 		for _, m := range ms {
 			m.hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
 				if v.Command == protocol.CmdGetNodeInfo {
@@ -100,6 +101,7 @@ func TestClientListsAndDeaths(t *testing.T) {
 		if err := op.Store(t.Context(), f.world.Revocation(f.world.Node(7, "gone").ID, 4, protocol.RevokedNode)); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		ms[1].down = true
 		began := time.Now()
 		recs, err := c.Lookup(t.Context(), dht.Target{Kind: dht.FindDevices, Key: protocol.NewID(7, protocol.Hash{})})
@@ -122,6 +124,7 @@ func TestClientListsAndDeaths(t *testing.T) {
 		if _, err := c.Lookup(t.Context(), dht.Target{Kind: dht.FindNodeInfo, Key: f.world.Node(7, "none").ID}); !errors.Is(err, dht.ErrUnreachable) {
 			t.Errorf("not found, with one member dead: %v", err)
 		}
+		synctest.Wait()
 		ms[1].down = false
 		if _, err := c.Lookup(t.Context(), dht.Target{Kind: dht.FindNodeInfo, Key: f.world.Node(7, "none").ID}); !errors.Is(err, dht.ErrNotFound) {
 			t.Errorf("not found: %v", err)

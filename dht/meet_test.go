@@ -37,6 +37,7 @@ func TestReaderMeetsANewOperator(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			synctest.Wait()
 			for _, m := range ms {
 				m.hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
 					if v.Command == protocol.CmdGetEndDevices {

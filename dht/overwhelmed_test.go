@@ -94,6 +94,7 @@ func TestANamedMapIsLearnedThoughTheLookupIsOver(t *testing.T) {
 		if _, err := ms[2].server.Apply(t.Context(), f.clock(), append(recs, head)); err != nil || ms[2].server.Map().Epoch() != 2 {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		ms[2].hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
 			switch v.Command {
 			case protocol.CmdGetNodeInfo:
@@ -138,6 +139,7 @@ func TestAnOlderAnswerIsAskedForOnceMore(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		synctest.Wait() // the newer may be on its way to one who was asked
 		// All three say the older until half a second after the last of them was asked.
 		asked, given := make(map[protocol.ID]bool), time.Time{}
 		for _, m := range ms[1:] {

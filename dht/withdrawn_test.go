@@ -33,6 +33,7 @@ func TestWithdrawalIsRemembered(t *testing.T) {
 		if _, err := c.Lookup(t.Context(), target); !errors.Is(err, dht.ErrNotFound) {
 			t.Fatalf("withdrawn: %v", err)
 		}
+		synctest.Wait()
 		ms[0].hook = func(v *protocol.Verified, out []protocol.Out) []protocol.Out {
 			if v.Command != protocol.CmdGetNodeInfo {
 				return out
