@@ -53,13 +53,16 @@ func (q *puts) payload(b []byte, n int) (protocol.Command, []byte) {
 	return protocol.CmdPut, protocol.Put{Key: m.Cert.ID, Record: q.signed[n-q.first]}.AppendPayload(b)
 }
 
-// check also takes that a Put was overtaken by its owner's next one: the window may turn round while one is late.
-func (q *puts) check(v *protocol.Verified, n int) error {
+func (q *puts) check(v *protocol.Verified, n int) error { return acknowledged(v, n, q.sequence(n)) }
+
+// acknowledged reports what is wrong with the answer to Put n. That it was overtaken by its owner's next one is not: the window
+// may turn round while one is late.
+func acknowledged(v *protocol.Verified, n int, sequence uint64) error {
 	st, err := protocol.ParseStored(v.Payload)
 	if err != nil || v.Command != protocol.CmdStored {
 		return wrong(v, err)
 	}
-	overtaken := st.Status == protocol.StatusSuperseded && st.Sequence > q.sequence(n)
+	overtaken := st.Status == protocol.StatusSuperseded && st.Sequence > sequence
 	if st.Status != protocol.StatusOK && !overtaken {
 		return fmt.Errorf("put %d: status %d, sequence %d held", n, st.Status, st.Sequence)
 	}

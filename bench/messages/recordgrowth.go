@@ -161,10 +161,13 @@ func (q *putDevice) sign(from, n int) error {
 	q.first, q.signed = from, make([][]byte, n)
 	return parallel(n, func(i int) (err error) {
 		k := from + i
-		q.signed[i], err = q.w.Device(ownerOf(k*stride%q.n), uint64(2+k/q.n))
+		q.signed[i], err = q.w.Device(ownerOf(k*stride%q.n), q.sequence(k))
 		return err
 	})
 }
+
+// sequence is that of Put n: each owner's rises.
+func (q *putDevice) sequence(n int) uint64 { return uint64(2 + n/q.n) }
 
 func (q *putDevice) payload(b []byte, n int) (protocol.Command, []byte) {
 	if n-q.first >= len(q.signed) {
@@ -176,12 +179,8 @@ func (q *putDevice) payload(b []byte, n int) (protocol.Command, []byte) {
 	return protocol.CmdPut, protocol.Put{Key: protocol.ID(raw[recordOwner:]), Record: raw}.AppendPayload(b)
 }
 
-func (q *putDevice) check(v *protocol.Verified, _ int) error {
-	st, err := protocol.ParseStored(v.Payload)
-	if err != nil || v.Command != protocol.CmdStored || st.Status != protocol.StatusOK {
-		return wrong(v, err)
-	}
-	return nil
+func (q *putDevice) check(v *protocol.Verified, n int) error {
+	return acknowledged(v, n, q.sequence(n))
 }
 
 // RecordsGrowth is how a lookup and a store change with the number of records, up to most, from a thousandth of it.
