@@ -81,9 +81,7 @@ func (n *Node) readLoop(ctx context.Context) {
 		}
 		for i := range evs[:came] {
 			if i%writeBatch == 0 { // of more at once the first would be out of the nearest cache when its turn comes
-				k := min(writeBatch, len(vs))
-				n.prefetch(vs[:k])
-				vs = vs[k:]
+				n.prefetch(vs[min(i, len(vs)):min(i+writeBatch, len(vs))])
 			}
 			n.received(now, &evs[i], &out.Outbox)
 			if out.Len() >= writeBatch {

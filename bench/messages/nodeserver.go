@@ -114,9 +114,7 @@ func (s *server) loop(conn *carrier.UDP) error {
 		for i := range evs[:n] {
 			ev := &evs[i]
 			if i%writeBatch == 0 {
-				k := min(writeBatch, len(vs))
-				s.dht.Prefetch(vs[:k])
-				vs = vs[k:]
+				s.dht.Prefetch(vs[min(i, len(vs)):min(i+writeBatch, len(vs))])
 			}
 			for ok := true; ok; ok = s.e.More(now, ev, &out.Outbox) {
 				if ev.Kind != endpoint.EventRequest {
