@@ -3,8 +3,9 @@ package index
 import "unsafe"
 
 const (
-	// hugeFrom is how many bytes make an index a large one, of records and entries. A lookup among many records is mostly a wait for the tables by
-	// which addresses are translated; pages of 2 MB need few. Where there is less, such pages would only make an agent larger.
+	// hugeFrom is how many bytes make an index a large one, of records and entries. A lookup among many records is mostly a wait
+	// for the tables by which addresses are translated; pages of 2 MB need few. Where there is less, such pages would only make an
+	// agent larger.
 	hugeFrom = 16 << 20
 	// hugeUnit is a multiple of such a page, and what the runtime asks the system for at once.
 	hugeUnit = 4 << 20
@@ -27,26 +28,31 @@ func (h *hugePages) cover(p unsafe.Pointer) {
 	adviseHuge(u, hugeUnit)
 }
 
-// coverLocked takes in what an entry is made of, once the index is a large one.
+// entry takes in what an entry is made of.
+func (h *hugePages) entry(e *entry) {
+	h.cover(unsafe.Pointer(e))
+	h.cover(unsafe.Pointer(e.bytes))
+}
+
+// coverLocked takes in a new entry once the index is a large one, and all others when it becomes that.
 func (x *Index) coverLocked(e *entry) {
-	switch {
-	case x.resident+int64(x.live)*int64(unsafe.Sizeof(*e)) < hugeFrom:
-	case x.huge == nil:
-		for t := range x.tables {
-			parts := x.tables[t].byKey.parts
-			for i := 0; parts != nil && i < len(parts); i++ {
-				x.huge.cover(unsafe.Pointer(unsafe.SliceData(parts[i].places)))
-			}
-		}
-		x.expiry.from(func(*entry) bool { return false }, func(e *entry) bool {
-			x.huge.cover(unsafe.Pointer(e))
-			x.huge.cover(unsafe.Pointer(e.bytes))
-			return true
-		})
-	default:
-		x.huge.cover(unsafe.Pointer(e))
-		x.huge.cover(unsafe.Pointer(e.bytes))
+	if x.resident+int64(x.live)*int64(unsafe.Sizeof(*e)) < hugeFrom {
+		return
 	}
+	if x.huge != nil {
+		x.huge.entry(e)
+		return
+	}
+	for t := range x.tables {
+		parts := x.tables[t].byKey.parts
+		for i := 0; parts != nil && i < len(parts); i++ {
+			x.huge.cover(unsafe.Pointer(unsafe.SliceData(parts[i].places)))
+		}
+	}
+	x.expiry.from(func(*entry) bool { return false }, func(e *entry) bool {
+		x.huge.entry(e)
+		return true
+	})
 }
 
 // Settle moves a large index into large pages at once, which the kernel would do by and by. It is for when a store has been loaded.
