@@ -2,36 +2,32 @@ package rawtcp
 
 import (
 	"net"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-func congestion(t *testing.T, c *net.TCPConn) string {
+// option is what get says of the connection's socket.
+func option[T any](t *testing.T, c *net.TCPConn, get func(fd int) (T, error)) (v T) {
 	t.Helper()
 	raw, err := c.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var name string
-	if e := raw.Control(func(fd uintptr) { name, err = unix.GetsockoptString(int(fd), syscall.IPPROTO_TCP, unix.TCP_CONGESTION) }); e != nil || err != nil {
+	if e := raw.Control(func(fd uintptr) { v, err = get(int(fd)) }); e != nil || err != nil {
 		t.Fatal(e, err)
 	}
-	return name
+	return v
+}
+
+func congestion(t *testing.T, c *net.TCPConn) string {
+	t.Helper()
+	return option(t, c, func(fd int) (string, error) { return unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION) })
 }
 
 func keepAlive(t *testing.T, c *net.TCPConn) int {
 	t.Helper()
-	raw, err := c.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var on int
-	if e := raw.Control(func(fd uintptr) { on, err = unix.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE) }); e != nil || err != nil {
-		t.Fatal(e, err)
-	}
-	return on
+	return option(t, c, func(fd int) (int, error) { return unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE) })
 }
 
 func TestWithinThisMachineIsNotPaced(t *testing.T) {
