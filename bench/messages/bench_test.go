@@ -7,7 +7,6 @@ import (
 
 	"culvert/bench/world"
 	"culvert/protocol"
-	"culvert/protocol/carrier"
 )
 
 // BenchmarkRoundTrips runs server and load in this process, so that one profile shows both sides.
@@ -21,7 +20,7 @@ func BenchmarkRoundTrips(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		roundTrips(b, false, func(c *carrier.UDP) error { return serveEcho(c, (&sealedEcho{pairs: theirs}).respond) },
+		roundTrips(b, false, func(c conn) error { return serveEcho(c, (&sealedEcho{pairs: theirs}).respond) },
 			func(at netip.AddrPort) asker { return &sealedAsker{to: at, pairs: mine} })
 	})
 	b.Run("ping", func(b *testing.B) { pings(b, true, false, Full.Peers) })
@@ -64,13 +63,17 @@ func pings(b *testing.B, sessions, deep bool, peers int) {
 	})
 }
 
-func roundTrips(b *testing.B, deep bool, loop func(*carrier.UDP) error, load func(at netip.AddrPort) asker) {
+func roundTrips(b *testing.B, deep bool, loop func(conn) error, load func(at netip.AddrPort) asker) {
 	var s serving
-	at, err := s.add(deep, loop)
+	w := single
+	if deep {
+		w = segments
+	}
+	at, err := s.add(w, loop)
 	if err != nil {
 		b.Fatal(err)
 	}
-	conn, err := listen(deep)
+	conn, err := w.listen()
 	if err != nil {
 		b.Fatal(err)
 	}

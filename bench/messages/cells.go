@@ -11,7 +11,6 @@ import (
 	"culvert/bench/proc"
 	"culvert/bench/world"
 	"culvert/protocol"
-	"culvert/protocol/carrier"
 )
 
 // Window is how many requests are under way, Deep in the cells in which one peer asks as fast as it can.
@@ -47,12 +46,12 @@ type Bench struct {
 	puts     *puts
 	putter   *nodeAsker
 	putTimes *timed
-	conns    map[string]*carrier.UDP // one for each asker: an answer that comes late is no other's
+	conns    map[string]conn // one for each asker: an answer that comes late is no other's
 }
 
 // Start starts the servers and opens the sessions.
 func Start(ctx context.Context, size Size) (*Bench, error) {
-	b := &Bench{size: size, askers: make(map[string]asker), conns: make(map[string]*carrier.UDP)}
+	b := &Bench{size: size, askers: make(map[string]asker), conns: make(map[string]conn)}
 	if err := b.start(ctx); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -92,7 +91,7 @@ func (b *Bench) start(ctx context.Context) (err error) {
 		}
 	}
 	for name, a := range b.askers {
-		if b.conns[name], err = listen(segmented(name)); err != nil {
+		if b.conns[name], err = socketsOf(name).listen(); err != nil {
 			delete(b.conns, name)
 			return err
 		}
@@ -121,6 +120,10 @@ func (b *Bench) references() error {
 	if err != nil {
 		return err
 	}
+	ours, err := sealedPairs(b.size.Peers)
+	if err != nil {
+		return err
+	}
 	side, _, err := publicSides()
 	if err != nil {
 		return err
@@ -133,6 +136,7 @@ func (b *Bench) references() error {
 	b.askers[sealedOne] = &sealedAsker{to: b.bare.Sealed, pairs: one}
 	b.askers[sealedDeep] = b.askers[sealedOne]
 	b.askers[sealedMany] = &sealedAsker{to: b.bare.SealedMany, pairs: pairs}
+	b.askers[sealedOurs] = &sealedAsker{to: b.bare.SealedOurs, pairs: ours}
 	b.askers[publicEcho] = &publicAsker{to: b.bare.Public, side: side}
 	return nil
 }
@@ -168,7 +172,8 @@ const (
 	plainEcho  = "plain UDP echo"
 	sealedOne  = "bare AES-256-GCM echo, 1 peer"
 	sealedDeep = "bare AES-256-GCM echo, 1 peer, 1,024 under way"
-	sealedMany = "bare AES-256-GCM echo, %d peers"
+	sealedMany = "bare AES-256-GCM echo, %d peers, recvmmsg/sendmmsg"
+	sealedOurs = "bare AES-256-GCM echo, %d peers" // by culvert's own sockets
 	publicEcho = "bare Ed25519+X25519 echo"
 	pingOne    = "culvert Ping in a session, 1 peer"
 	pingDeep   = "culvert Ping in a session, 1 peer, 1,024 under way"
@@ -176,13 +181,15 @@ const (
 	pingSigned = "culvert Ping, signed (sessions off)"
 )
 
-// segmented says which cells may have the kernel segment: those with one peer at one address, which is where it helps a node.
-func segmented(name string) bool {
+// socketsOf has the kernel segment in the cells with one peer at one address, which is where it helps a node.
+func socketsOf(name string) sockets {
 	switch name {
+	case plainEcho, sealedMany, publicEcho, selectEchoed:
+		return bare
 	case sealedOne, sealedDeep, pingOne, pingDeep:
-		return true
+		return segments
 	}
-	return false
+	return single
 }
 
 func window(name string) int {
@@ -195,7 +202,7 @@ func window(name string) int {
 // label is a cell's name for people.
 func (b *Bench) label(name string) string {
 	switch name {
-	case sealedMany, pingMany:
+	case sealedMany, sealedOurs, pingMany:
 		return fmt.Sprintf(name, b.size.Peers)
 	case lookupNode, lookupTunnels, selectEchoed:
 		return fmt.Sprintf(name, b.size.Records)
@@ -210,10 +217,11 @@ func (b *Bench) Group() measure.Group {
 		Notes: "one server process, one load process, one socket and one loop each; 64 requests under way, or 1,024;\n" +
 			"sessions of as many peers; sealed and plain echo 200 bytes, Ed25519+X25519 echo and signed Ping 276 bytes. With 1 peer the kernel\n" +
 			"segments (UDP GSO and GRO) on both sides, for the bare echo too, and culvert packs messages into shared datagrams. In all other\n" +
-			"cells segmenting is off on both sides, as if each peer had an address of its own; there each message is a datagram",
+			"cells segmenting is off on both sides, as if each peer had an address of its own; there each message is a datagram. What says\n" +
+			"recvmmsg/sendmmsg, the plain and the Ed25519+X25519 echo have sockets of their own; the others, bare or not, have culvert's",
 	}
 	for _, c := range [][2]string{
-		{plainEcho, ""}, {sealedMany, plainEcho}, {pingMany, sealedMany}, {sealedOne, plainEcho}, {pingOne, sealedOne},
+		{plainEcho, ""}, {sealedMany, plainEcho}, {sealedOurs, sealedMany}, {pingMany, sealedMany}, {sealedOne, plainEcho}, {pingOne, sealedOne},
 		{sealedDeep, plainEcho}, {pingDeep, sealedDeep},
 		{publicEcho, plainEcho}, {pingSigned, publicEcho},
 	} {

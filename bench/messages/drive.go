@@ -49,7 +49,7 @@ func buffers(n int) []carrier.Message {
 }
 
 // drive keeps window requests under way for d and returns the answers a second.
-func drive(ctx context.Context, conn *carrier.UDP, a asker, window int, d time.Duration) (measure.Sample, error) {
+func drive(ctx context.Context, conn conn, a asker, window int, d time.Duration) (measure.Sample, error) {
 	l := newLoad(conn, a, window)
 	defer a.abandon()
 	start := time.Now()
@@ -71,7 +71,7 @@ func drive(ctx context.Context, conn *carrier.UDP, a asker, window int, d time.D
 }
 
 // warm has n requests answered before anything is measured: sessions are open then, certificates known, records in memory.
-func warm(ctx context.Context, conn *carrier.UDP, a asker, n int) error {
+func warm(ctx context.Context, conn conn, a asker, n int) error {
 	l := newLoad(conn, a, batch)
 	defer a.abandon()
 	now := time.Now()
@@ -87,7 +87,7 @@ func warm(ctx context.Context, conn *carrier.UDP, a asker, n int) error {
 }
 
 type load struct {
-	conn *carrier.UDP
+	conn conn
 	a    asker
 	ms   []carrier.Message
 
@@ -99,7 +99,7 @@ type load struct {
 }
 
 // newLoad takes answers fewer at a time than there are requests under way, so that the server has work meanwhile.
-func newLoad(conn *carrier.UDP, a asker, window int) *load {
+func newLoad(conn conn, a asker, window int) *load {
 	return &load{conn: conn, a: a, ms: buffers(min(max(window/4, 1), batch)), heard: time.Now()}
 }
 

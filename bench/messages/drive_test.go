@@ -25,14 +25,14 @@ func (a *lossy) ask(now time.Time) error {
 // impatient gives up at the first silence.
 func (a *lossy) overdue(now time.Time, _ time.Duration) int { return a.plainAsker.overdue(now, giveUp) }
 
-func echoServer(t *testing.T, respond responder) (*serving, *plainAsker, *carrier.UDP) {
+func echoServer(t *testing.T, respond responder) (*serving, *plainAsker, conn) {
 	t.Helper()
 	var s serving
-	at, err := s.add(true, func(c *carrier.UDP) error { return serveEcho(c, respond) })
+	at, err := s.add(segments, func(c conn) error { return serveEcho(c, respond) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := carrier.ListenUDP(loopback)
+	c, err := segments.listen()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func PeersGrowth(most int) measure.Growth {
 				return nil, nil, err
 			}
 			var l []measure.GrowthCell
-			for _, c := range [][2]string{{sealedMany, "bare AES-256-GCM echo"}, {pingMany, "culvert Ping in sessions"}} {
+			for _, c := range [][2]string{{sealedMany, "bare AES-256-GCM echo, recvmmsg/sendmmsg"}, {sealedOurs, "bare AES-256-GCM echo"}, {pingMany, "culvert Ping in sessions"}} {
 				l = append(l, measure.GrowthCell{Cell: measure.Cell{Name: c[1], Unit: "/s", Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
 					return drive(ctx, b.conns[c[0]], b.askers[c[0]], Window, d)
 				}}})

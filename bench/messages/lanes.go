@@ -10,7 +10,6 @@ import (
 	"culvert/dht"
 	pool "culvert/node/batch"
 	"culvert/protocol"
-	"culvert/protocol/carrier"
 )
 
 // unlimited are limits that do not stand in a measurement's way.
@@ -19,7 +18,7 @@ var unlimited = dht.Limits{DomainRecords: 1 << 30, NodePuts: 1e9, NodeBurst: 1e9
 // lanes take what is not answered from memory, as in a node: queries are read together, Puts stored together.
 type lanes struct {
 	s           *server
-	conn        *carrier.UDP
+	conn        conn
 	reads, puts *pool.Pool[*protocol.Verified]
 	stop        context.CancelFunc
 	wg          sync.WaitGroup
@@ -28,7 +27,7 @@ type lanes struct {
 	err error // of the first batch that could not be answered
 }
 
-func newLanes(s *server, conn *carrier.UDP) *lanes {
+func newLanes(s *server, conn conn) *lanes {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &lanes{s: s, conn: conn, stop: stop}
 	start := func(f func(context.Context)) bool { l.wg.Go(func() { f(ctx) }); return true }

@@ -27,7 +27,7 @@ func TestEveryCellDoesItsWork(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
-	if len(g.Rows) != 9 || len(r.Rows) != 8 {
+	if len(g.Rows) != 10 || len(r.Rows) != 9 {
 		t.Errorf("%d and %d rows", len(g.Rows), len(r.Rows))
 	}
 	for _, r := range append(g.Rows, r.Rows...) {

@@ -32,10 +32,10 @@ func Node(ctx context.Context, _ json.RawMessage, ready func(any) error) (err er
 	var s serving
 	defer func() { err = errors.Join(err, s.close()) }()
 	var at nodeAt
-	if at.One, err = s.add(true, n.loop); err != nil {
+	if at.One, err = s.add(segments, n.loop); err != nil {
 		return err
 	}
-	if at.Many, err = s.add(false, n.loop); err != nil {
+	if at.Many, err = s.add(single, n.loop); err != nil {
 		return err
 	}
 	if err := ready(at); err != nil {
@@ -85,7 +85,7 @@ func pong(now time.Time, v *protocol.Verified) []protocol.Out {
 }
 
 // loop is the socket loop of a node: datagrams in batches, handlers that answer from memory inline, answers in batches.
-func (s *server) loop(conn *carrier.UDP) error {
+func (s *server) loop(conn conn) error {
 	ms := buffers(batch)
 	var (
 		evs [batch]endpoint.Event

@@ -18,7 +18,6 @@ import (
 	"culvert/bench/world"
 	"culvert/dht/sqlite"
 	"culvert/protocol"
-	"culvert/protocol/carrier"
 )
 
 const (
@@ -64,7 +63,7 @@ func Growing(ctx context.Context, arg json.RawMessage, ready func(any) error) (e
 		return err
 	}
 	var at netip.AddrPort
-	if at, err = s.add(false, n.loop); err != nil {
+	if at, err = s.add(single, n.loop); err != nil {
 		return err
 	}
 	if err := ready(at); err != nil {
@@ -255,7 +254,7 @@ func growing(ctx context.Context, size int) (_ []measure.GrowthCell, _ func() er
 }
 
 // growingLoad makes the load of one cell, and warms it.
-func growingLoad(ctx context.Context, w *world.World, at netip.AddrPort, seed uint64, q question, window int) (*nodeAsker, *carrier.UDP, error) {
+func growingLoad(ctx context.Context, w *world.World, at netip.AddrPort, seed uint64, q question, window int) (*nodeAsker, conn, error) {
 	server, err := w.Member("server", 0)
 	if err != nil {
 		return nil, nil, err
@@ -271,7 +270,7 @@ func growingLoad(ctx context.Context, w *world.World, at netip.AddrPort, seed ui
 		return nil, nil, err
 	}
 	a := newNodeAsker(e, []protocol.ID{m.Cert.ID}, peer, q)
-	conn, err := listen(false)
+	conn, err := single.listen()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -75,7 +75,7 @@ func Records(ctx context.Context, arg json.RawMessage, ready func(any) error) (e
 		if err != nil {
 			return err
 		}
-		if *x.at, err = s.add(false, n.loop); err != nil {
+		if *x.at, err = s.add(single, n.loop); err != nil {
 			return err
 		}
 	}
@@ -88,7 +88,7 @@ func Records(ctx context.Context, arg json.RawMessage, ready func(any) error) (e
 		return err
 	}
 	s.onClose(echo.close)
-	if at.Select, err = s.add(false, echo.loop); err != nil {
+	if at.Select, err = s.add(bare, echo.loop); err != nil {
 		return err
 	}
 	if err := ready(at); err != nil {

@@ -53,7 +53,7 @@ func openSelect(ctx context.Context, path, ids string) (_ *selectEcho, err error
 
 func (e *selectEcho) close() error { return errors.Join(e.get.Close(), e.db.Close()) }
 
-func (e *selectEcho) loop(conn *carrier.UDP) error {
+func (e *selectEcho) loop(conn conn) error {
 	var failed error
 	err := serveEcho(conn, func(in []byte, out *carrier.Message) {
 		if failed != nil || len(in) < 8 {

@@ -8,8 +8,15 @@ import (
 	"net/netip"
 	"sync"
 
+	"culvert/bench/mmsg"
 	"culvert/protocol/carrier"
 )
+
+// conn is a socket, culvert's or the references' own.
+type conn interface {
+	carrier.Conn
+	Socket() *net.UDPConn
+}
 
 // loopback is where everything here listens.
 var loopback = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
@@ -50,24 +57,35 @@ func endOf(err error) error {
 // serving is a set of sockets, each with its loop.
 type serving struct {
 	wg    sync.WaitGroup
-	conns []*carrier.UDP
+	conns []conn
 	after []func() error // once the loops have ended
 	mu    sync.Mutex
 	err   error
 }
 
-// listen opens a socket. One without segments is as for peers at different addresses.
-func listen(segments bool) (*carrier.UDP, error) {
+// sockets says what a cell reads and writes.
+type sockets int
+
+const (
+	bare     sockets = iota // package mmsg: the references' own
+	single                  // culvert's, without segments: as for peers at different addresses
+	segments                // culvert's
+)
+
+func (w sockets) listen() (conn, error) {
+	if w == bare {
+		return mmsg.Listen(loopback)
+	}
 	c, err := carrier.ListenUDP(loopback)
-	if err == nil && !segments {
+	if err == nil && w == single {
 		c.Segment(false)
 	}
 	return c, err
 }
 
 // add listens and runs loop on the socket.
-func (s *serving) add(segments bool, loop func(*carrier.UDP) error) (netip.AddrPort, error) {
-	c, err := listen(segments)
+func (s *serving) add(w sockets, loop func(conn) error) (netip.AddrPort, error) {
+	c, err := w.listen()
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
@@ -97,7 +115,7 @@ func (s *serving) close() error {
 
 // bareAt is where the references are served.
 type bareAt struct {
-	Plain, Sealed, SealedMany, Public netip.AddrPort
+	Plain, Sealed, SealedMany, SealedOurs, Public netip.AddrPort
 }
 
 // Bare is the part that serves the references; its argument is the number of peers.
@@ -107,6 +125,10 @@ func Bare(ctx context.Context, arg json.RawMessage, ready func(any) error) (err 
 		return err
 	}
 	pairs, err := sealedPairs(peers)
+	if err != nil {
+		return err
+	}
+	ours, err := sealedPairs(peers)
 	if err != nil {
 		return err
 	}
@@ -122,16 +144,17 @@ func Bare(ctx context.Context, arg json.RawMessage, ready func(any) error) (err 
 	defer func() { err = errors.Join(err, s.close()) }()
 	var at bareAt
 	for _, e := range []struct {
-		at       *netip.AddrPort
-		segments bool
-		r        responder
+		at *netip.AddrPort
+		w  sockets
+		r  responder
 	}{
-		{&at.Plain, false, func(in []byte, out *carrier.Message) { out.N = copy(out.Buf, in) }},
-		{&at.Sealed, true, (&sealedEcho{pairs: one}).respond},
-		{&at.SealedMany, false, (&sealedEcho{pairs: pairs}).respond},
-		{&at.Public, false, public.respond},
+		{&at.Plain, bare, func(in []byte, out *carrier.Message) { out.N = copy(out.Buf, in) }},
+		{&at.Sealed, segments, (&sealedEcho{pairs: one}).respond},
+		{&at.SealedMany, bare, (&sealedEcho{pairs: pairs}).respond},
+		{&at.SealedOurs, single, (&sealedEcho{pairs: ours}).respond},
+		{&at.Public, bare, public.respond},
 	} {
-		if *e.at, err = s.add(e.segments, func(c *carrier.UDP) error { return serveEcho(c, e.r) }); err != nil {
+		if *e.at, err = s.add(e.w, func(c conn) error { return serveEcho(c, e.r) }); err != nil {
 			return err
 		}
 	}
