@@ -92,8 +92,8 @@ func (b *Bench) RecordsGroup() measure.Group {
 	g := measure.Group{
 		Title: "records",
 		Notes: "SQLite-backed tables of Node and NodeInfo, so many records each; 64 lookups under way, in sessions of as\n" +
-			"many peers as above; misses: a cache of 1 MiB; echoes as above, the one with a SELECT with sockets of its own. Put: NodeInfos signed before, one under way of each owner and 96 in all,\n" +
-			"each verified and acknowledged after a commit with synchronous=FULL",
+			"many peers as above; misses: a cache of 1 MiB; echoes as above, the one with a SELECT with sockets\n" +
+			"of its own. Put: NodeInfos signed before, one under way of each owner and 96 in all,\neach verified and acknowledged after a commit with synchronous=FULL",
 	}
 	for _, c := range [][2]string{
 		{sealedMany, ""}, {sealedOurs, sealedMany}, {lookupNode, sealedMany}, {lookupTunnels, sealedMany}, {selectEchoed, ""}, {missNode, selectEchoed}, {missTunnels, selectEchoed},
