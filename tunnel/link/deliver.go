@@ -73,16 +73,19 @@ func (f *Flow) attend(b []byte, n int, r *room) {
 }
 
 func (f *Flow) deliver(b []byte, n int, r *room) {
-	var err error
+	var (
+		came int64
+		err  error
+	)
 	if len(b) > 0 {
 		var more int
 		more, err = f.delivery.to.Write(b[n:])
 		f.mu.Lock()
 		f.passed += int64(n + more)
+		came = f.passed
 		f.mu.Unlock()
 		f.release(len(b), r)
 	}
-	var came int64
 	if err == nil {
 		came, err = f.WriteTo(f.delivery.to)
 	}

@@ -174,3 +174,33 @@ func TestDeliverThatBreaks(t *testing.T) {
 		}
 	}
 }
+
+// brittle takes some bytes at once and some more when it is waited for, and then breaks.
+type brittle struct{ soon, late int }
+
+func (b *brittle) TryWrite([]byte) (int, error) { return b.soon, nil }
+func (b *brittle) Write([]byte) (int, error)    { return b.late, io.ErrClosedPipe }
+func (b *brittle) CloseWrite() error            { return nil }
+
+// Bytes that a device took before it broke are counted.
+func TestDeliverCountsWhatCameBeforeTheBreak(t *testing.T) {
+	const early = 1000
+	end := make(chan delivered, 1)
+	r := ok(t, connect(t, func(_ context.Context, f *Flow) {
+		_ = f.Accept()
+		f.await(func() bool { return len(f.recv) == early })
+		f.Deliver(&brittle{soon: 10, late: 20})
+		n, err := f.Delivered()
+		end <- delivered{n, err}
+	}))
+	near, err := r.user.Open(Open{Port: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := near.Write(make([]byte, early)); err != nil {
+		t.Fatal(err)
+	}
+	if e := <-end; e.came != 30 || !errors.Is(e.err, io.ErrClosedPipe) {
+		t.Errorf("%d bytes, %v", e.came, e.err)
+	}
+}
