@@ -102,12 +102,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	if err := o.Close(); err != nil {
 		t.Fatal(err)
 	}
-	rounds := 8
-	if testing.Short() {
-		rounds = 2
-	}
 	acked := make(acknowledged)
-	for i := range rounds {
+	for i := range 8 {
 		runAndKill(t, dir, 3+i*5, acked)
 	}
 	if o, err = Open(t.Context(), dir, Options{}); err != nil {
@@ -144,7 +140,7 @@ func runAndKill(t *testing.T, dir string, n int, acked acknowledged) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	guard := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
+	guard := time.AfterFunc(patience, func() { cmd.Process.Kill() })
 	defer guard.Stop()
 	lines := bufio.NewScanner(out)
 	for seen := 0; lines.Scan(); seen++ { // goes on to what was written before the kill

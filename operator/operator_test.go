@@ -53,6 +53,9 @@ func (c *clock) add(d time.Duration) {
 
 var admin = Actor{Name: "test"}
 
+// patience is for how long what must come is waited for, on however slow a machine.
+const patience = 2 * time.Minute
+
 func newOperator(t *testing.T) (*Operator, *clock) {
 	t.Helper()
 	c := newClock()
@@ -166,6 +169,7 @@ type fakeMesh struct {
 	lags      map[protocol.ID]bool          // who says nothing to the operator's questions
 	lost      map[protocol.ID][]protocol.ID // whom each says to have lost
 	silent    bool                          // nobody answers Gather
+	unheard   func(times int)               // is told so
 	held      map[protocol.Table][][]byte   // beside what was published
 	gathered  int
 }
@@ -270,6 +274,9 @@ func (m *fakeMesh) Gather(context.Context, []protocol.Peer, bool) (bool, error) 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.gathered++
+	if m.silent && m.unheard != nil {
+		m.unheard(m.gathered)
+	}
 	return !m.silent, nil
 }
 

@@ -27,7 +27,8 @@ func TestLogStaysShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if most := int64(4 * pages * 4096); f.Size() > most {
+	// Not begun anew it would have all 40: who copies in the background may hold the writer's copying up for as long as it is not run.
+	if most := int64(16 * pages * 4096); f.Size() > most {
 		t.Errorf("the log has %d bytes, more than %d", f.Size(), most)
 	}
 }
