@@ -42,7 +42,7 @@ const (
 	windowGSO = 16 * segments
 	// silence is after how long without an answer what is under way counts as lost; silentMost is when nobody is there.
 	silence    = 250 * time.Millisecond
-	silentMost = 10 * time.Second
+	silentMost = 2 * time.Minute
 )
 
 // load is a window of requests.

@@ -18,7 +18,7 @@ import (
 )
 
 // grace is by how much a run may be longer than it should before it counts as hung.
-const grace = 15 * time.Second
+const grace = 2 * time.Minute
 
 func dial(ctx context.Context, to netip.AddrPort, limit time.Time) (*net.TCPConn, error) {
 	var d net.Dialer

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -69,6 +72,25 @@ func TestUseOfAProcess(t *testing.T) {
 	}
 	if _, err := Using(w.Procs); err == nil {
 		t.Error("a process that has ended uses something")
+	}
+}
+
+// What is read of a process that ends meanwhile says so, in its own way.
+func TestProcessThatEndsWhileItIsRead(t *testing.T) {
+	c, _, err := StartDevice(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/%d/stat", c.PID()))
+	if cerr := c.Close(); cerr != nil {
+		t.Error(cerr)
+	}
+	if err != nil {
+		return // this system tells nothing of processes
+	}
+	defer f.Close()
+	if _, err := io.ReadAll(f); !ended(err) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -67,12 +68,16 @@ func (u *Use) add(pid int) error {
 	}
 	for _, child := range childrenOf(pid) {
 		// One that has ended meanwhile counts for nothing.
-		if err := u.add(child); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := u.add(child); err != nil && !ended(err) {
 			return err
 		}
 	}
 	return nil
 }
+
+// ended reports whether an error of reading about a process says that it is no more: its files are gone, or nobody is behind one that
+// has just been opened.
+func ended(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 
 // childrenOf are the processes that a process has started, as far as the system tells.
 func childrenOf(pid int) (l []int) {

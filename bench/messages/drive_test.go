@@ -8,7 +8,7 @@ import (
 	"culvert/protocol/carrier"
 )
 
-// lossy loses every tenth request on its way out.
+// lossy loses every tenth request on its way out, the second first.
 type lossy struct {
 	plainAsker
 	asked int
@@ -16,7 +16,7 @@ type lossy struct {
 
 func (a *lossy) ask(now time.Time) error {
 	err := a.plainAsker.ask(now)
-	if a.asked++; a.asked%10 == 0 {
+	if a.asked++; a.asked%10 == 2 {
 		a.ms = a.ms[:len(a.ms)-1]
 	}
 	return err
@@ -45,16 +45,28 @@ func echoServer(t *testing.T, respond responder) (*serving, *plainAsker, conn) {
 	return &s, &plainAsker{to: at}, c
 }
 
-func TestLostRequestsAreCountedAndDoNotStopTheLoad(t *testing.T) {
+func TestLostRequestsAreCounted(t *testing.T) {
 	_, a, c := echoServer(t, func(in []byte, out *carrier.Message) { out.N = copy(out.Buf, in) })
-	l := &lossy{plainAsker: *a}
-	s, err := drive(t.Context(), c, l, 8, 600*time.Millisecond)
+	s, err := drive(t.Context(), c, &lossy{plainAsker: *a}, 8, time.Millisecond) // one window at least, of which one is lost
 	if err != nil || s.Value <= 0 || s.Lost == 0 {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	// The window of 8 is used up after at most 80 requests: more were made, so it was filled again.
-	if l.asked <= 80 {
-		t.Errorf("only %d requests were made", l.asked)
+}
+
+// The window of 8 is used up after at most 80 requests: more are made, so it is filled again.
+func TestLostRequestsDoNotStopTheLoad(t *testing.T) {
+	_, a, c := echoServer(t, func(in []byte, out *carrier.Message) { out.N = copy(out.Buf, in) })
+	lossy := &lossy{plainAsker: *a}
+	l := newLoad(c, lossy, 8)
+	for began := time.Now(); lossy.asked <= 80; {
+		if now := time.Now(); now.Sub(began) > firstLimit {
+			t.Fatalf("only %d requests were made", lossy.asked)
+		} else if err := l.step(t.Context(), now, 8, silence); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.lost == 0 || l.done == 0 {
+		t.Errorf("%d lost, %d done", l.lost, l.done)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // callTimeout ends a call that nobody answers; attempts are repeated before.
-const callTimeout = 5 * time.Second
+func callTimeout() time.Duration { return 2*giveUp + time.Second }
 
 // question is one kind of request: number n of it, and what must come back.
 type question interface {
@@ -41,7 +41,7 @@ func newNodeAsker(e *endpoint.Endpoint, locals []protocol.ID, peer protocol.Peer
 
 func (a *nodeAsker) ask(now time.Time) error {
 	cmd, p := a.q.payload(a.scratch[:0], a.asked)
-	id, err := a.e.Call(now, a.locals[a.asked%len(a.locals)], a.peer, cmd, p, callTimeout, &a.Outbox)
+	id, err := a.e.Call(now, a.locals[a.asked%len(a.locals)], a.peer, cmd, p, callTimeout(), &a.Outbox)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", cmd, err)
 	}

@@ -21,8 +21,8 @@ import (
 
 const (
 	partProgram = "peers-program"
-	readyLimit  = 20 * time.Second
-	endLimit    = 5 * time.Second
+	readyLimit  = 2 * time.Minute
+	endLimit    = 30 * time.Second
 	again       = 10 * time.Millisecond // between two looks whether something is there, or gone
 )
 

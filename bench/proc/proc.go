@@ -21,8 +21,8 @@ import (
 const (
 	partVariable = "CULVERT_BENCH_PART"
 	argVariable  = "CULVERT_BENCH_ARGUMENT"
-	readyWait    = time.Minute // the store is filled meanwhile
-	endWait      = 10 * time.Second
+	readyWait    = 5 * time.Minute // the store is filled meanwhile, or a program started
+	endWait      = 2 * time.Minute
 )
 
 // Part is what a child runs: it calls ready once and returns soon after ctx has ended.

@@ -71,7 +71,7 @@ func TestCrowd(t *testing.T) {
 // a moment later.
 func settle(t *testing.T, c *Crowd, before []Node) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

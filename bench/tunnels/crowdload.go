@@ -22,7 +22,7 @@ const (
 	// holdsAtOnce is how many are made, or asked, at once.
 	holdsAtOnce = 32
 	// answerLimit is how long a connection may take to answer before it counts as dead.
-	answerLimit = 30 * time.Second
+	answerLimit = 2 * time.Minute
 )
 
 // answered is what came of orderHold, orderAsk and orderEcho.

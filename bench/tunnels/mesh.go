@@ -48,7 +48,7 @@ const (
 	users = 3
 	// signalByte begins a connection that brings a signed TunnelRequest: what in the daemon a super-node hands on.
 	signalByte  = 0x01
-	signalLimit = 5 * time.Second
+	signalLimit = 2 * time.Minute
 )
 
 // newMesh makes the mesh as one of its members sees it.
