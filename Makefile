@@ -7,7 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 ROUNDS   ?= 5
 SOAKTIME ?= 30m
-NETLABFULL := ^(TestFaults|TestHTTPSOnly|TestMappedRoutes|TestDevicesByEveryRoute|TestFilmUnderLoss|TestTwinCustomers|TestNeighboursBehindOneCarrier|TestLoss|TestKeepers|TestIdleAgent|TestOperatorOff)$$
+NETLABFULL := ^(TestFaults|TestHTTPSOnly|TestMappedRoutes|TestDevicesByEveryRoute|TestFilmUnderLoss|TestTwinCustomers|TestNeighboursBehindOneCarrier|TestLoss|TestKeepers|TestIdleAgent|TestOperatorOff|TestSuperNodeGone|TestNATForgets)$$
 SEEDS    ?= 200
 CROSS    := windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64
 

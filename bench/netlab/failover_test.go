@@ -12,9 +12,11 @@ import (
 	"culvert/bench/netlab/mesh"
 )
 
-const (
-	lookupAfterKill = 3 * time.Second
-	tunnelAfterKill = 5 * time.Second
+// lookupAfterKill and tunnelAfterKill are by when the first of them must have
+// come after a loss.
+var (
+	lookupAfterKill = soon(3 * time.Second)
+	tunnelAfterKill = soon(5 * time.Second)
 )
 
 // The super-node that relays and answers is gone: the next lookup, a new
@@ -104,7 +106,7 @@ func TestNATForgets(t *testing.T) {
 	for began := time.Now(); time.Since(began) < quiet; {
 		select {
 		case <-heard:
-		case <-time.After(2 * forgets):
+		case <-time.After(settle):
 			t.Fatal("the branch has fallen silent")
 		}
 	}

@@ -17,16 +17,17 @@ import (
 )
 
 const (
-	// workAgain is how soon after a fault new connections must work.
-	workAgain = 5 * time.Second
 	// watched is for how long a fault's consequences are looked at, and steady
 	// how many connections in a row make it over sooner.
-	watched = 45 * time.Second
+	watched = settle
 	steady  = 20
 	// regained is how long the route of before is waited for, where there is
 	// time for everything.
 	regained = 30 * time.Second
 )
+
+// workAgain is how soon after a fault new connections must work.
+var workAgain = soon(5 * time.Second)
 
 // A fault is something that happens to a network while connections are opened
 // through it.

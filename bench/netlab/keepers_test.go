@@ -21,9 +21,10 @@ const (
 	colleagues = 6
 	// holds is how often an agent refreshes its binding here. One that says
 	// nothing to a super-node for three times as long holds none.
-	holds   = 2 * time.Second
-	stepsIn = 5 * time.Second // LOC-6
+	holds = 2 * time.Second
 )
+
+var stepsIn = soon(5 * time.Second) // LOC-6
 
 // Of six agents at one place two hold bindings, and the others are silent
 // towards super-nodes. When both are gone without a word, others step in.

@@ -18,6 +18,16 @@ const fullVar = "CULVERT_NETLAB_FULL"
 // full tells whether there is time for everything.
 func full() bool { return os.Getenv(fullVar) != "" }
 
+// soon is the limit that a demand sets, where there is time for everything: on
+// a machine of its own. Elsewhere what is slow is still no failure, as long as
+// it comes at the first try.
+func soon(limit time.Duration) time.Duration {
+	if full() {
+		return limit
+	}
+	return settle
+}
+
 // A stage is a world without premises: a test builds those that it is about.
 type stage struct{ *world }
 

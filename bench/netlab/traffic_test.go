@@ -20,7 +20,7 @@ const (
 	every = 100 * time.Millisecond
 	// hung is how long a connection may live without an end before it counts as
 	// one that hangs: far more than it takes to find a route dead.
-	hung = 40 * time.Second
+	hung = 90 * time.Second
 	// small is what a short connection sends and wants back.
 	small = 4 << 10
 	// beat is how often a long connection says its next number.

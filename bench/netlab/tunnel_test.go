@@ -3,6 +3,7 @@
 package netlab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -124,8 +125,7 @@ ports = ["9100"]
 func (w *world) anotherSubnet(t *testing.T) {
 	annex := serve(t, device.ServeJetDirect, w.annexPrinter, device.JetDirectPort)
 	ctx := w.within(t, 2*settle)
-	_, err := w.homeDesk.Open(ctx, "annex-printer", device.JetDirectPort)
-	wantRefusal(t, err, "consent")
+	w.awaitRefusal(t, ctx, "annex-printer", device.JetDirectPort, "consent")
 	select {
 	case job := <-annex.Jobs():
 		t.Errorf("the device was dialled without consent: %+v", job)
@@ -189,16 +189,26 @@ func (w *world) pinned(t *testing.T) {
 	}
 	deliverOver(t, ctx, device.Secure(conn, pin), tunnel.Route, secure, 8, 1<<20)
 
-	_, err = w.homeDesk.Open(ctx, "annex-impostor", device.SecurePort)
-	wantRefusal(t, err, "key")
+	w.awaitRefusal(t, ctx, "annex-impostor", device.SecurePort, "key")
 }
 
-// wantRefusal wants a command that failed for a reason that names the word.
-func wantRefusal(t *testing.T, err error, word string) {
+// awaitRefusal wants a device never to be opened, and the reason to name the
+// word as soon as there is no other one, such as an answer that took too long.
+func (w *world) awaitRefusal(t *testing.T, ctx context.Context, name string, port int, word string) {
 	t.Helper()
-	refused := (*mesh.CommandError)(nil)
-	if !errors.As(err, &refused) || refused.Code != 1 || !strings.Contains(refused.Stderr, word) {
-		t.Errorf("got %v; want exit code 1 and a reason that names the %s", err, word)
+	if err := w.homeDesk.Await(ctx, "to be refused "+name, func() error {
+		_, err := w.homeDesk.Open(ctx, name, port)
+		if err == nil {
+			t.Errorf("%s is opened; want a refusal that names the %s", name, word)
+			return nil
+		}
+		refused := (*mesh.CommandError)(nil)
+		if !errors.As(err, &refused) || refused.Code != 1 || !strings.Contains(refused.Stderr, word) {
+			return fmt.Errorf("%w; want exit code 1 and a reason that names the %s", err, word)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 }
 

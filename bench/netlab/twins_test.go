@@ -93,7 +93,7 @@ func TestTwinCustomers(t *testing.T) {
 func (s stage) ownPrinter(t *testing.T, w, other twin, job uint64) bool {
 	t.Helper()
 	ctx := s.within(t, settle)
-	tunnel, err := w.user.Open(ctx, "printer", device.JetDirectPort)
+	tunnel, err := w.user.AwaitOpen(ctx, "printer", device.JetDirectPort)
 	if err != nil {
 		t.Fatal(err)
 	}

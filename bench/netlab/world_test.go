@@ -21,7 +21,7 @@ const (
 	customer = "acme"
 	hosters  = "hosters" // the super-nodes' domain
 	// settle is how long a mesh may take to come up or to come back.
-	settle = 60 * time.Second
+	settle = 2 * time.Minute
 	// logTail is what a failed test shows of each process.
 	logTail = 4 << 10
 )

@@ -80,7 +80,7 @@ func (v Viewing) String() string {
 func Play(ctx context.Context, from *lab.Host, uri string, much time.Duration) (Viewing, error) {
 	began := time.Now()
 	res, err := from.Run(ctx, nil, "ffmpeg", "-nostdin", "-hide_banner", "-v", "error", "-progress", "-", "-nostats",
-		"-rtsp_transport", "tcp", "-timeout", "10000000", "-i", uri, "-t", fmt.Sprintf("%.3f", much.Seconds()),
+		"-rtsp_transport", "tcp", "-timeout", "60000000", "-i", uri, "-t", fmt.Sprintf("%.3f", much.Seconds()),
 		"-an", "-fps_mode", "passthrough", "-f", "null", "-")
 	v := Viewing{Took: time.Since(began)}
 	if err != nil {

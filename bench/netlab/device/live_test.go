@@ -20,14 +20,14 @@ func TestSNMPOnLAN(t *testing.T) {
 	defer agent.Close()
 	at := fmt.Sprintf("%s:%d", p.printer.Addr(), device.SNMPPort)
 	for range 10 {
-		if _, err := device.GetSNMP(t.Context(), p.desk, at); err != nil {
+		if _, err := device.GetSNMP(t.Context(), p.desk, at, time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if n, err := device.WalkSNMP(t.Context(), p.desk, at); err != nil || n < 5 {
 		t.Errorf("a walk found %d variables, %v", n, err)
 	}
-	if _, err := device.GetSNMP(t.Context(), p.desk, "192.168.50.20:162"); err == nil {
+	if _, err := device.GetSNMP(t.Context(), p.desk, "192.168.50.20:162", 2*time.Second); err == nil {
 		t.Error("a port at which nobody listens answers")
 	}
 }

@@ -44,7 +44,7 @@ func StartSNMP(ctx context.Context, h *lab.Host, dir string) (*SNMP, error) {
 	}
 	s := &SNMP{proc}
 	err = await(ctx, proc, func() bool {
-		_, err := GetSNMP(ctx, h, fmt.Sprintf("127.0.0.1:%d", SNMPPort))
+		_, err := GetSNMP(ctx, h, fmt.Sprintf("127.0.0.1:%d", SNMPPort), time.Second)
 		return err == nil
 	})
 	if err != nil {
@@ -54,12 +54,15 @@ func StartSNMP(ctx context.Context, h *lab.Host, dir string) (*SNMP, error) {
 	return s, nil
 }
 
+// snmpPatience is how many seconds an answer is waited for on the way.
+const snmpPatience = "60"
+
 // GetSNMP asks the agent that is reached at address for its name, once: a
-// question or an answer that is lost is an error. It returns how long the
-// command took.
-func GetSNMP(ctx context.Context, from *lab.Host, address string) (time.Duration, error) {
+// question or an answer that is lost is an error after a wait. It returns how
+// long the command took.
+func GetSNMP(ctx context.Context, from *lab.Host, address string, wait time.Duration) (time.Duration, error) {
 	began := time.Now()
-	out, err := snmp(ctx, from, "snmpget", "-t", "2", "-r", "0", "-Oqv", "udp:"+address, sysName)
+	out, err := snmp(ctx, from, "snmpget", "-t", fmt.Sprint(wait.Seconds()), "-r", "0", "-Oqv", "udp:"+address, sysName)
 	took := time.Since(began)
 	if err == nil && strings.Trim(out, "\"\n") != snmpName {
 		err = fmt.Errorf("snmpget %s: answered %q", address, out)
@@ -70,7 +73,7 @@ func GetSNMP(ctx context.Context, from *lab.Host, address string) (time.Duration
 // WalkSNMP asks for all that the agent says of itself, several variables in
 // each answer, and returns how many there were.
 func WalkSNMP(ctx context.Context, from *lab.Host, address string) (int, error) {
-	out, err := snmp(ctx, from, "snmpbulkwalk", "-t", "2", "-r", "1", "-Oqn", "udp:"+address, system)
+	out, err := snmp(ctx, from, "snmpbulkwalk", "-t", snmpPatience, "-r", "1", "-Oqn", "udp:"+address, system)
 	return strings.Count(out, system), err
 }
 

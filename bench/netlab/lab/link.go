@@ -15,7 +15,7 @@ import (
 
 // cablePatience is how long the kernel may take to notice a cable; it looks
 // once a second where much happens.
-const cablePatience = 5 * time.Second
+const cablePatience = time.Minute
 
 // veth lays a cable between an interface of h and one of peer.
 func (h *Host) veth(name string, mac net.HardwareAddr, peer *Host, peerName string, peerMAC net.HardwareAddr) error {

@@ -13,7 +13,7 @@ import (
 )
 
 // mapperPatience is how long miniupnpd may take to listen.
-const mapperPatience = 10 * time.Second
+const mapperPatience = time.Minute
 
 // mapperProtocols are the configuration of miniupnpd that makes the difference.
 var mapperProtocols = map[Kind][]string{

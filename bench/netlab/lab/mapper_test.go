@@ -32,17 +32,17 @@ func TestMapper(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			w := newStreet(t, kind)
 			accept(t, w.inside, ":9100")
-			if reaches(t, w.public, "45.55.0.2:9100") {
+			if reaches(t, w.public, "45.55.0.2:9100", false) {
 				t.Fatal("it is reached before it is mapped")
 			}
 			mapPort(t, w)
-			if !reaches(t, w.public, "45.55.0.2:9100") {
+			if !reaches(t, w.public, "45.55.0.2:9100", true) {
 				t.Error("what was mapped is not reached")
 			}
 			if err := w.site.FlushNAT(); err != nil {
 				t.Fatal(err)
 			}
-			if !reaches(t, w.public, "45.55.0.2:9100") {
+			if !reaches(t, w.public, "45.55.0.2:9100", true) {
 				t.Error("a flush takes the mapping")
 			}
 			if err := w.site.Reboot(netip.MustParsePrefix("45.56.0.2/24")); err != nil {
@@ -52,12 +52,12 @@ func TestMapper(t *testing.T) {
 				t.Errorf("the address is %s", w.site.WAN)
 			}
 			accept(t, w.public, ":80")
-			if reaches(t, w.public, "45.56.0.2:9100") || !reaches(t, w.inside, at(w.public, 80).String()) {
+			if reaches(t, w.public, "45.56.0.2:9100", false) || !reaches(t, w.inside, at(w.public, 80).String(), true) {
 				t.Error("after the reboot the mapping lives, or nothing gets out")
 			}
 			w.site.WAN = netip.MustParseAddr("45.56.0.2")
 			mapPort(t, w)
-			if !reaches(t, w.public, "45.56.0.2:9100") {
+			if !reaches(t, w.public, "45.56.0.2:9100", true) {
 				t.Error("what was mapped after the reboot is not reached")
 			}
 		})
@@ -115,7 +115,7 @@ func pcpMap(t *testing.T, w street) {
 
 func noUPnP(t *testing.T, w street) {
 	t.Helper()
-	if reaches(t, w.inside, "192.168.50.1:5000") {
+	if reaches(t, w.inside, "192.168.50.1:5000", false) {
 		t.Error("UPnP is there too")
 	}
 }

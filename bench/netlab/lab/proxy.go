@@ -20,7 +20,7 @@ import (
 
 const (
 	proxyHeadLimit = 16 << 10
-	proxyPatience  = 10 * time.Second
+	proxyPatience  = time.Minute
 )
 
 // A Proxy is an HTTP proxy as offices have it: CONNECT to port 443 only, and

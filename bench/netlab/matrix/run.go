@@ -22,9 +22,9 @@ import (
 
 const (
 	// oneRun is how long a pair may take in all.
-	oneRun = 45 * time.Second
-	// upgrade is how long the expected route is waited for.
-	upgrade = 10 * time.Second
+	oneRun = 3 * time.Minute
+	// upgrade is how long the expected route is waited for: long enough for a second try at punching. How soon it came is judged apart.
+	upgrade = 45 * time.Second
 	// look is how often the tunnel's route is asked for.
 	look = 100 * time.Millisecond
 	// checked bytes go through each tunnel once it has its route.

@@ -28,11 +28,11 @@ const (
 	// atOnce is how many agents are set up, or pairs are tried, side by side.
 	atOnce = 3
 	// setUp is how long one site may take to be of use.
-	setUp = 60 * time.Second
+	setUp = 2 * time.Minute
 	// logTail is what is shown of each process where all has failed.
 	logTail = 2 << 10
 	// heardAgain is how long agents may be silent after their NAT forgot them.
-	heardAgain = 25 * time.Second
+	heardAgain = time.Minute
 )
 
 // Conf is every agent's config.toml: it notices soon that a NAT has forgotten

@@ -23,8 +23,8 @@ const BinaryVar = "CULVERT_BIN"
 // nobody has no privileges: agents work without any (LOC-2).
 const nobody = 65534
 
-// shutdown is more than the product allows itself for a graceful stop.
-const shutdown = 15 * time.Second
+// shutdown is more than the product allows itself for a graceful stop, also on a slow machine.
+const shutdown = time.Minute
 
 // Binary is the binary under test, as an absolute path.
 func Binary() (string, error) {
