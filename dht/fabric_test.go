@@ -19,6 +19,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var start = storetest.Start
 
+// seeds is how many there are, where there is time: what runs in one goroutine shows the race detector nothing.
+func seeds(n uint64) uint64 {
+	if testing.Short() {
+		return max(n/10, 1)
+	}
+	return n
+}
+
 // fabric carries messages between servers without sockets: a call runs the handler.
 type fabric struct {
 	t     testing.TB

@@ -122,7 +122,7 @@ func TestNineLiarsOfTen(t *testing.T) {
 	}
 	const timeout = 500 * time.Millisecond
 	for _, kind := range []dht.TargetKind{dht.FindNodeInfo, dht.FindTunnelNodes} {
-		for seed := range uint64(1000) {
+		for seed := range seeds(1000) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			honest := ms[r.IntN(len(ms))].Peer.ID
 			s := &sim{now: now, members: ms}

@@ -41,7 +41,7 @@ func TestProofUnderStores(t *testing.T) {
 	a, b, c, filler := f.order[0], f.order[1], f.order[2], f.order[3]
 	m := f.layout(1, place{a, whole, none}, place{b, whole, none}, place{c, whole, none}, place{filler, none, whole})
 	f.install(m, f.order...)
-	for i := range 2000 {
+	for i := range max(seeds(2000), 500) {
 		if _, err := a.server.Apply(t.Context(), start, [][]byte{f.world.Device(protocol.Domain(7+i%5), fmt.Sprint("d", i), 1)}); err != nil {
 			t.Fatal(err)
 		}

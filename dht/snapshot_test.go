@@ -78,7 +78,10 @@ func (w *wire) dial(ctx context.Context, to protocol.Peer) (io.ReadWriteCloser, 
 
 // An empty member takes over by streams, past breaks, and what came before a break is not sent again.
 func TestSnapshot(t *testing.T) {
-	const records = 4000
+	records := 4000
+	if testing.Short() {
+		records = 1500
+	}
 	var raws [][]byte
 	size := 0
 	var once sync.Once

@@ -115,7 +115,7 @@ func (r *reader) store(raw []byte) error {
 // by one in any order, readers and writers who hold the old map or the new one succeed, in sessions and without, and no
 // acknowledged store is lost from sight.
 func TestLookupsDuringHandOver(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range seeds(4) {
 		for _, signed := range []bool{false, true} {
 			walk(t, seed, signed)
 		}

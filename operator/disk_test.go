@@ -47,7 +47,11 @@ func TestPowerCuts(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	acked := make(acknowledged)
 	closing := 0
-	for i := range *powerCuts {
+	cuts := *powerCuts
+	if testing.Short() {
+		cuts = min(cuts, 12)
+	}
+	for i := range cuts {
 		disk.CutAfter(1 + r.IntN(400))
 		stop := -1
 		if i%4 == 0 {
@@ -84,8 +88,8 @@ func TestPowerCuts(t *testing.T) {
 		}
 	}
 	t.Logf("%d power cuts, %d of them after the operator had closed: %d tokens, %d nodes, %d devices, %d revocations acknowledged, none lost, the database whole",
-		*powerCuts, closing, len(acked["token"]), len(acked["node"]), len(acked["device"]), len(acked["revoked"]))
-	if len(acked["node"]) < *powerCuts/4 {
+		cuts, closing, len(acked["token"]), len(acked["node"]), len(acked["device"]), len(acked["revoked"]))
+	if len(acked["node"]) < cuts/4 {
 		t.Errorf("the test did little: %d nodes", len(acked["node"]))
 	}
 }
@@ -118,7 +122,10 @@ func TestDiskFull(t *testing.T) {
 	acked := make(acknowledged)
 	ctx := t.Context()
 	refused := 0
-	const rounds = 20
+	rounds := 20
+	if testing.Short() {
+		rounds = 5
+	}
 	for round := range rounds {
 		clock.add(2 * complainEvery)
 		if err := changeAll(ctx, o, round, acked.add); err != nil {
@@ -224,7 +231,11 @@ func TestBitFlips(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(8, 8))
 	damaged, spoilt := 0, 0
-	for i := range 60 {
+	flips := 60
+	if testing.Short() {
+		flips = 20
+	}
+	for i := range flips {
 		bad := bytes.Clone(good)
 		bad[r.IntN(len(bad))] ^= 1 << r.IntN(8)
 		if err := os.WriteFile(path, bad, 0o600); err != nil {
@@ -255,7 +266,7 @@ func TestBitFlips(t *testing.T) {
 			t.Fatalf("flip %d: %v", i, err)
 		}
 	}
-	t.Logf("60 flips: %d times the file was damaged, %d times something signed, which nobody takes", damaged, spoilt)
+	t.Logf("%d flips: %d times the file was damaged, %d times something signed, which nobody takes", flips, damaged, spoilt)
 	if damaged == 0 {
 		t.Error("no flip was noticed")
 	}

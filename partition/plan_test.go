@@ -97,7 +97,7 @@ func TestTenThousandEvents(t *testing.T) {
 	}
 	w.step()
 	w.lost = 0
-	for range 10_000 {
+	for range seeds(10_000) {
 		w.event(customers, 30)
 	}
 	w.calm()
@@ -109,7 +109,7 @@ func TestTenThousandEvents(t *testing.T) {
 // two ranges that become one fill what they lack.
 func TestMovementIsBounded(t *testing.T) {
 	worst, sum, losses := 0, 0, 0
-	for seed := range uint64(30) {
+	for seed := range seeds(30) {
 		w := newWorld(t, seed, 60)
 		for range 40 {
 			w.join(w.candidate(protocol.Domain(w.r.Uint32() | 1)))
@@ -134,7 +134,7 @@ func TestMovementIsBounded(t *testing.T) {
 
 // TestDeadRangeIsServedAtOnce: all that serve a range are lost. The operator serves it in the next map, with the static records.
 func TestDeadRangeIsServedAtOnce(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range seeds(20) {
 		w := newWorld(t, seed, 60)
 		for range 25 {
 			w.join(w.candidate(protocol.Domain(w.r.Uint32() | 1)))

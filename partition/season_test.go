@@ -8,7 +8,7 @@ import (
 
 // TestHalvesKeepSomebodyWhoServed: three who serve and three who have just filled make two ranges, each with one of the former.
 func TestHalvesKeepSomebodyWhoServed(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range seeds(200) {
 		w := newWorld(t, seed, 20)
 		for range Replicas {
 			w.join(w.candidate(protocol.Domain(w.r.Uint32() | 1)))

@@ -19,7 +19,7 @@ func busyFor(share float64, from, to time.Duration) peer {
 // TestAlwaysBusyIsIsolated: one that refuses everybody for load while the others of its range do not.
 func TestAlwaysBusyIsIsolated(t *testing.T) {
 	worst := time.Duration(0)
-	for seed := range uint64(100) {
+	for seed := range seeds(100) {
 		_, found := run(seed, 30*time.Minute, nine(lossy(0.05, busyFor(1, 0, 24*time.Hour))), true)
 		at, ok := found[id(9)]
 		if !ok || len(found) != 1 {
@@ -57,7 +57,7 @@ func TestLoadIsNoLie(t *testing.T) {
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(40) {
+			for seed := range seeds(40) {
 				if a, found := run(seed, time.Hour, ps, true); len(found) > 0 {
 					t.Fatalf("seed %d: isolated %v: %v", seed, found, a.Score(start.Add(time.Hour), id(9)))
 				}
