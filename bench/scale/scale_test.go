@@ -29,6 +29,9 @@ func little(t *testing.T) *study {
 // TestSeedReplays: the same seed gives the same numbers and pictures to the last byte, another seed others.
 func TestSeedReplays(t *testing.T) {
 	sc := quick()
+	if testing.Short() {
+		sc.Sizes, sc.At = []int{1_000, 2_000}, 2_000
+	}
 	bytesOf := func(sc scope) (numbers []byte) {
 		st, err := conduct(sc, usual(), func(string) {})
 		if err != nil {
