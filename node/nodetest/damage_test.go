@@ -118,7 +118,7 @@ func (h *held) complete() bool {
 	all := true
 	for id, raw := range h.infos {
 		h.asked++
-		v, err := h.asker.call(context.Background(), h.at, protocol.GetNodeInfo{ID: id}, 500*time.Millisecond)
+		v, err := h.asker.call(context.Background(), h.at, protocol.GetNodeInfo{ID: id}, 2*time.Second)
 		if err != nil || v.Command != protocol.CmdNodeInfo {
 			return false
 		}
@@ -137,7 +137,7 @@ func (h *held) complete() bool {
 func (h *held) devices(at protocol.Peer) (n int) {
 	q := protocol.GetEndDevices{Key: protocol.NewID(h.asker.id.Domain(), protocol.Hash{})}
 	for {
-		v, err := h.asker.call(context.Background(), at, q, 500*time.Millisecond)
+		v, err := h.asker.call(context.Background(), at, q, 2*time.Second)
 		if err != nil || v.Command != protocol.CmdEndDevices {
 			return 0
 		}

@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -107,4 +108,37 @@ func echo(t testing.TB, c net.Conn, r io.Reader) {
 // open opens a tunnel.
 func (a *agent) open(r client.OpenRequest) (client.Tunnel, error) {
 	return a.api.Open(a.t.Context(), r)
+}
+
+// answered is open, again where on a busy machine somebody did not answer in time: what comes out is the tunnel, or why not.
+func (a *agent) answered(r client.OpenRequest) (tun client.Tunnel, err error) {
+	a.t.Helper()
+	for end := time.Now().Add(patience); ; {
+		tun, err = a.open(r)
+		late := errors.Is(err, client.ErrRouteFailed) || errors.Is(err, client.ErrDeviceTimeout)
+		if !late || time.Now().After(end) {
+			return tun, err
+		}
+		a.t.Logf("%s opens %s again: %v", a.name, r.Device, err)
+	}
+}
+
+// opens opens a tunnel that can be.
+func (a *agent) opens(r client.OpenRequest) client.Tunnel {
+	a.t.Helper()
+	return must[client.Tunnel](a.t)(a.answered(r))
+}
+
+// devices lists devices once the mesh answers.
+func (a *agent) devices(q client.DeviceQuery) (l []client.Device) {
+	a.t.Helper()
+	eventually(a.t, a.name+" lists devices", func() bool {
+		var err error
+		l, err = a.api.Devices(a.t.Context(), q)
+		if err != nil && !errors.Is(err, client.ErrRouteFailed) {
+			a.t.Fatal(err)
+		}
+		return err == nil
+	})
+	return l
 }

@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"culvert/node"
 	"culvert/node/client"
 	"culvert/node/config"
+	"culvert/node/enrol"
 	"culvert/operator"
 	"culvert/operator/api"
 	"culvert/protocol"
@@ -178,10 +180,19 @@ func (m *mesh) enrolled(name, domain string, groups ...string) *agent {
 	a.set.Listen = freeAddr(m.t) // the same after a restart: others know it
 	noError(m.t, config.MakeDataDir(a.dir))
 	if domain != "" {
-		_, _, err := node.Enrol(m.t.Context(), a.dir, m.token(domain, 1, groups...), name, time.Now)
-		noError(m.t, err)
+		noError(m.t, a.enrol(m.token(domain, 1, groups...)))
 	}
 	return a
+}
+
+// enrol is `culvert join`, again where the operator did not answer in time: the answer to the same keys is the same.
+func (a *agent) enrol(token string) (err error) {
+	for end := time.Now().Add(patience); ; {
+		_, _, err = node.Enrol(a.t.Context(), a.dir, token, a.name, time.Now)
+		if !errors.Is(err, enrol.ErrUnreachable) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // agent makes and starts a node.

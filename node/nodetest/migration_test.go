@@ -57,7 +57,7 @@ func newLife(t *testing.T) *life {
 	for _, s := range l.supers {
 		l.announced(s, l.at)
 	}
-	tun := must[client.Tunnel](t)(l.users[0].open(client.OpenRequest{Device: l.device.name, Port: l.device.portText()}))
+	tun := l.users[0].opens(client.OpenRequest{Device: l.device.name, Port: l.device.portText()})
 	l.tunnel = talk(t, tun.Local, l.device.name)
 	for _, u := range l.users {
 		l.ended.Go(func() { l.look(u) })
@@ -287,10 +287,7 @@ func TestOperatorLost(t *testing.T) {
 // settled waits until super-nodes have all that the operator has signed.
 func (m *mesh) settled() {
 	m.t.Helper()
-	p := must[operator.Pushed](m.t)(m.op.Push(m.t.Context(), admin, ""))
-	if p.Waiting > 0 {
-		m.t.Fatalf("%d records wait", p.Waiting)
-	}
+	eventually(m.t, "nothing waits", func() bool { return must[operator.Pushed](m.t)(m.op.Push(m.t.Context(), admin, "")).Waiting == 0 })
 	m.op.Settle(m.t.Context())
 }
 
@@ -383,7 +380,7 @@ func TestOperatorKeyAlone(t *testing.T) {
 		}
 	}
 	operators := func() [][]byte {
-		return must[[][]byte](t)(stolen.list(to, protocol.GetOperatorNodes{}))
+		return stolen.listed(to, protocol.GetOperatorNodes{})
 	}
 	if l := operators(); len(l) != 1 {
 		t.Errorf("%d operators", len(l))

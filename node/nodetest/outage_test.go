@@ -22,7 +22,7 @@ func TestSuperNodeKilled(t *testing.T) {
 	m.announced(supers[0].agent, at)
 	m.announced(supers[1].agent, at)
 
-	tun := must[client.Tunnel](t)(user.open(client.OpenRequest{Device: d.name, Port: d.portText(), Route: "relayed"}))
+	tun := user.opens(client.OpenRequest{Device: d.name, Port: d.portText(), Route: "relayed"})
 	talk(t, tun.Local, d.name)
 	var used, left *process
 	for _, s := range supers {
@@ -73,7 +73,7 @@ func TestOperatorStopped(t *testing.T) {
 	m.device(at, d)
 	user.sees(d.name)
 	m.announced(super, at)
-	tun := must[client.Tunnel](t)(user.open(client.OpenRequest{Device: d.name, Port: d.portText()}))
+	tun := user.opens(client.OpenRequest{Device: d.name, Port: d.portText()})
 	c := talk(t, tun.Local, d.name)
 
 	m.stop()
@@ -83,7 +83,7 @@ func TestOperatorStopped(t *testing.T) {
 	other.start()
 	lookAndOpen(t, other, d)
 
-	kept := must[client.Tunnel](t)(user.open(client.OpenRequest{Device: d.name, Port: d.portText(), Persist: true}))
+	kept := user.opens(client.OpenRequest{Device: d.name, Port: d.portText(), Persist: true, Local: freeAddr(t)}) // which nobody takes meanwhile
 	for _, a := range []*agent{super, at, user} {
 		a.stop()
 	}

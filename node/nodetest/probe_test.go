@@ -49,7 +49,14 @@ func (m *mesh) probeBy(token string, sessions bool) *probe {
 	keys := must[*key.Pair](t)(key.Generate(rand.Reader))
 	c := client.New(client.Config{Address: tok.Address, Root: tok.Root})
 	defer c.Close()
-	got := must[*client.Membership](t)(c.Join(t.Context(), tok, keys, "probe"))
+	var got *client.Membership
+	eventually(t, "the operator answers", func() bool {
+		var err error
+		if got, err = c.Join(t.Context(), tok, keys, "probe"); !errors.Is(err, client.ErrUnreachable) {
+			noError(t, err)
+		}
+		return err == nil
+	})
 	secrets := must[*protocol.DomainSecrets](t)(got.Secrets.At(time.Now()))
 	return newProbe(t, got.Node.ID, keys, got.Node.Record, got.Trust, secrets, sessions)
 }
@@ -182,6 +189,17 @@ func (p *probe) list(to protocol.Peer, q protocol.Payload) ([][]byte, error) {
 	}
 	l, err := protocol.ParseRecordList(v.Payload)
 	return l.Records, err
+}
+
+// listed asks for records until there is an answer.
+func (p *probe) listed(to protocol.Peer, q protocol.Payload) (l [][]byte) {
+	p.t.Helper()
+	eventually(p.t, to.ID.Short()+" answers "+q.Command().String(), func() bool {
+		var err error
+		l, err = p.list(to, q)
+		return err == nil
+	})
+	return l
 }
 
 // nodeInfo opens the sealed value of a NodeInfo record.

@@ -26,7 +26,7 @@ func TestPunched(t *testing.T) {
 	m.announced(super, at)
 
 	began := time.Now()
-	tun := must[client.Tunnel](t)(user.open(client.OpenRequest{Device: d.name, Port: d.portText(), Route: "punched"}))
+	tun := user.opens(client.OpenRequest{Device: d.name, Port: d.portText(), Route: "punched"})
 	t.Logf("punched in %s", time.Since(began))
 	if tun.Route != "punched" {
 		t.Fatalf("route %s was taken", tun.Route)

@@ -15,19 +15,20 @@ func TestRefusedInWords(t *testing.T) {
 	m := newMesh(t, "acme", "other")
 	super := m.super("super", "acme")
 	d := newDevice(t, "printer")
-	secret := newDevice(t, "camera")
-	at := m.agent("workshop", "acme", consents(d, secret))
+	secret, unused := newDevice(t, "camera"), newDevice(t, "scanner")
+	at := m.agent("workshop", "acme", consents(d, secret, unused))
 	user := m.agent("desk", "acme", nil, "office")
 	stranger := m.agent("stranger", "other", nil)
 	here := at.id("").String()
 	must[operator.DeviceView](t)(m.op.AddDevice(t.Context(), admin, operator.DeviceSpec{
 		Name: d.name, Domain: "acme", Node: here, Ports: []string{d.portText(), "9=guards"}, Allow: []string{"office"}}))
 	m.device(at, secret, "guards")
+	m.device(at, unused)
 	quiet := must[operator.DeviceView](t)(m.op.AddDevice(t.Context(), admin, operator.DeviceSpec{
 		Name: "quiet", Domain: "acme", Node: here, Ports: []string{"7"}}))
 	m.announced(super, at)
-	user.sees(d.name, secret.name, "quiet")
-	talk(t, must[client.Tunnel](t)(user.open(client.OpenRequest{Device: d.name, Port: d.portText()})).Local, d.name)
+	user.sees(d.name, secret.name, unused.name, "quiet")
+	talk(t, user.opens(client.OpenRequest{Device: d.name, Port: d.portText()}).Local, d.name)
 
 	for name, c := range map[string]struct {
 		by           *agent
@@ -40,23 +41,23 @@ func TestRefusedInWords(t *testing.T) {
 		"group":                      {user, secret.name, secret.portText(), client.ErrNotAllowed, "group"},
 		"group of a port":            {user, d.name, "9", client.ErrNotAllowed, "group"},
 		"no consent":                 {user, "quiet", "7", client.ErrNotAllowed, "consent"},
-		"foreign domain by name":     {stranger, d.name, d.portText(), client.ErrNotFound, `no such device is registered: "printer"`},
+		"foreign domain by name":     {stranger, unused.name, unused.portText(), client.ErrNotFound, `no such device is registered: "scanner"`},
 		"foreign domain by ID":       {stranger, quiet.ID.String(), "7", client.ErrNotFound, "no such device is registered"},
-		"domain without membership":  {stranger, d.name + "@acme", d.portText(), client.ErrNotEnrolled, `this agent is not in domain "acme"`},
+		"domain without membership":  {stranger, unused.name + "@acme", unused.portText(), client.ErrNotEnrolled, `this agent is not in domain "acme"`},
 		"of the agent's own consent": {at, "quiet", "7", client.ErrNotAllowed, "consent"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := c.by.open(client.OpenRequest{Device: c.device, Port: c.port})
+			_, err := c.by.answered(client.OpenRequest{Device: c.device, Port: c.port})
 			var e *client.Error
 			if !errors.Is(err, c.code) || !errors.As(err, &e) || !strings.Contains(e.Message, c.text) || e.Hint == "" {
 				t.Errorf("%#v\nwant code of %v and %q", err, c.code, c.text)
 			}
 		})
 	}
-	if d.met.Load() != 2 || secret.met.Load() != 0 { // the tunnel's own probe, and one connection
-		t.Errorf("connections to devices: %d and %d", d.met.Load(), secret.met.Load())
+	if secret.met.Load() != 0 || unused.met.Load() != 0 {
+		t.Errorf("connections to devices: %d and %d", secret.met.Load(), unused.met.Load())
 	}
-	l := must[[]client.Device](t)(stranger.api.Devices(t.Context(), client.DeviceQuery{Refresh: true}))
+	l := stranger.devices(client.DeviceQuery{Refresh: true})
 	if len(l) != 0 {
 		t.Errorf("a stranger sees %+v", l)
 	}

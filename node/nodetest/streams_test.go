@@ -193,7 +193,7 @@ func TestUDPBlocked(t *testing.T) {
 			}
 			user.sees(d.name)
 			m.announced(super, at)
-			tun := must[client.Tunnel](t)(user.open(client.OpenRequest{Device: d.name, Port: d.portText(), Route: "relayed"}))
+			tun := user.opens(client.OpenRequest{Device: d.name, Port: d.portText(), Route: "relayed"})
 			opened := time.Since(began)
 			t.Logf("joined after %s, carried after %s, tunnel open after %s", joined, carried, opened)
 			pour(t, tun.Local, d.name, 8<<20)

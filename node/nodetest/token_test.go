@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"culvert/node"
 	"culvert/node/client"
 	"culvert/operator"
 	"culvert/protocol/enrol"
@@ -30,10 +29,10 @@ func TestOneUseToken(t *testing.T) {
 	var wg sync.WaitGroup
 	start := make(chan struct{})
 	for i := range 100 {
-		dir := filepath.Join(m.dir, "n", string(rune('a'+i/26))+string(rune('a'+i%26)))
+		a := &agent{t: t, name: "node", dir: filepath.Join(m.dir, "n", string(rune('a'+i/26))+string(rune('a'+i%26)))}
 		wg.Go(func() {
 			<-start
-			switch _, _, err := node.Enrol(t.Context(), dir, token, "node", time.Now); {
+			switch err := a.enrol(token); {
 			case err == nil:
 				in.Add(1)
 			case errors.Is(err, enrol.ErrTokenUsed) && has(err.Error(), "1 of 1", "ask the operator for a new one"):
