@@ -24,8 +24,12 @@ var (
 	growKill    = flag.Bool("growkill", false, "shrink by kill -9, which the operator has to find out")
 )
 
+// growWait is longer than a busy machine is late, so that who says nothing does not serve.
+const growWait = 4 * time.Second
+
 const (
 	growWriters = 10 // of each domain
+	growLate    = 10 // so many parts of a second an answer may take before there are fewer questions
 	growShown   = 20 // failures that are told one by one; all are counted
 	shrinkTo    = 2
 )
@@ -95,6 +99,10 @@ func newGrowth(t *testing.T) *growth {
 		g.domains = append(g.domains, fmt.Sprint("customer-", i))
 	}
 	g.m = newCustomers(t, g.domains...)
+	wait := growWait
+	if *growKill {
+		wait = 0 // the usual: many are dead
+	}
 	for _, d := range g.domains {
 		crowd := newCrowd(t) // each customer's own: one lock for all would be the bottleneck of the load
 		token := g.m.token(d, growWriters)
@@ -102,6 +110,7 @@ func newGrowth(t *testing.T) *growth {
 			a := &announcer{probe: g.m.probeBy(token, true)}
 			a.client = dht.NewClient(dht.ClientConfig{
 				Caller: crowd.as(t, a.probe), Self: a.id, Trust: a.trust, RootKey: g.m.op.RootKey(), Seed: [2]uint64{rand.Uint64(), rand.Uint64()},
+				Timeout: wait,
 			})
 			t.Cleanup(func() { a.client.Close() })
 			g.writers = append(g.writers, a)
@@ -112,13 +121,14 @@ func newGrowth(t *testing.T) *growth {
 
 // load starts stores and lookups at their rates, each in a goroutine of its own.
 func (g *growth) load(ctx context.Context, wg *sync.WaitGroup) {
-	for _, a := range g.writers {
-		g.store(ctx, a)
+	for _, a := range g.writers { // before anybody looks for it
+		eventually(g.t, "a node is announced", func() bool { g.store(ctx, a); return a.acked.Load() > 0 })
 	}
 	paced := func(perSecond int, f func()) {
 		wg.Go(func() {
 			var all sync.WaitGroup
 			defer all.Wait()
+			room := make(chan struct{}, max(perSecond/growLate, 1))
 			t := time.NewTicker(10 * time.Millisecond)
 			defer t.Stop()
 			began, done := time.Now(), 0
@@ -129,7 +139,11 @@ func (g *growth) load(ctx context.Context, wg *sync.WaitGroup) {
 				case <-t.C:
 				}
 				for due := int(time.Since(began).Seconds() * float64(perSecond)); done < due; done++ {
-					all.Go(f)
+					select {
+					case room <- struct{}{}:
+						all.Go(func() { f(); <-room })
+					default: // a machine that is too slow for this rate has less to do
+					}
 				}
 			}
 		})

@@ -26,8 +26,8 @@ type trap struct {
 
 func newTrap(t testing.TB) *trap {
 	t.Helper()
-	l := must[net.Listener](t)(net.Listen("tcp4", "127.0.0.9:0"))
-	x := &trap{addr: l.Addr().(*net.TCPAddr).AddrPort()}
+	x := &trap{addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.9"), freePort(t))}
+	l := must[net.Listener](t)(net.Listen("tcp4", x.addr.String()))
 	u := must[*net.UDPConn](t)(net.ListenUDP("udp4", net.UDPAddrFromAddrPort(x.addr)))
 	var wg sync.WaitGroup
 	wg.Go(func() {
