@@ -160,11 +160,11 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Many connections at once open one tunnel; one that was closed is opened anew; an idle one is closed.
+// Many connections at once open one tunnel; one that was closed is opened anew.
 func TestTunnelsAreShared(t *testing.T) {
 	m := newMesh()
 	m.hold = make(chan struct{})
-	s := serve(t, Config{Opener: m, Idle: 40 * time.Millisecond})
+	s := serve(t, Config{Opener: m})
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
@@ -193,19 +193,25 @@ func TestTunnelsAreShared(t *testing.T) {
 		t.Errorf("%d tunnels opened", n)
 	}
 	first := <-m.opened
-	wait(t, first.closed)
-	c, reply := ask(t, s, "printer.culvert", 631)
-	second := <-m.opened
-	if reply != Succeeded || first == second {
-		t.Errorf("after the idle one: %s", reply)
-	}
-	second.Close() // as `culvert close` does
-	_, reply = ask(t, s, "printer.culvert", 631)
-	third := <-m.opened
-	if reply != Succeeded || third == second {
+	first.Close() // as `culvert close` does
+	_, reply := ask(t, s, "printer.culvert", 631)
+	if second := <-m.opened; reply != Succeeded || second == first {
 		t.Errorf("after a closed one: %s", reply)
 	}
+}
+
+// A tunnel without a connection is closed, and opened anew for the next.
+func TestIdleTunnelIsClosed(t *testing.T) {
+	m := newMesh()
+	s := serve(t, Config{Opener: m, Idle: 40 * time.Millisecond})
+	c, _ := ask(t, s, "printer.culvert", 631)
+	first := <-m.opened
 	c.Close()
+	wait(t, first.closed)
+	_, reply := ask(t, s, "printer.culvert", 631)
+	if second := <-m.opened; reply != Succeeded || second == first {
+		t.Errorf("after the idle one: %s", reply)
+	}
 }
 
 // A tunnel in use outlives the idle time.
@@ -269,10 +275,9 @@ func TestSlowHandshake(t *testing.T) {
 	counted := make(chan string, 1)
 	s := serve(t, Config{Opener: newMesh(), Handshake: 30 * time.Millisecond, Count: func(r string) { counted <- r }})
 	c := connect(t, s)
-	if _, err := io.WriteString(c, "\x05"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadAll(c); err != nil {
+	_, _ = io.WriteString(c, "\x05") // its time may be over by then
+	var timeout net.Error
+	if _, err := io.ReadAll(c); errors.As(err, &timeout) && timeout.Timeout() {
 		t.Error(err)
 	}
 	if r := <-counted; r != "socks: handshake too slow" {
