@@ -21,7 +21,7 @@ import (
 
 // Bounds of what scripts wait for; nothing comes near them unless something is broken.
 const (
-	scriptWait = 30 * time.Second
+	scriptWait = 2 * time.Minute
 	scriptPoll = 50 * time.Millisecond
 )
 
