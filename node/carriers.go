@@ -33,6 +33,7 @@ type Network struct {
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Getenv func(string) string
 	Again  time.Duration // between tries of UDP
+	Wave   time.Duration // until a lookup asks others, too
 }
 
 // choice is what the choice of a carrier rests on.

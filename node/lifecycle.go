@@ -25,7 +25,7 @@ func (m *membership) prepare() {
 		Caller: &caller{n, m.id()}, Self: m.id(), Trust: m.mesh.trust, RootKey: root, Store: n.store,
 		// A super-node of this process is asked without a packet; see caller.
 		IsSelf:  func(protocol.ID) bool { return false },
-		Revoked: m.mesh.isRevoked, Scores: m.mesh.scores, Now: n.meshNow,
+		Revoked: m.mesh.isRevoked, Scores: m.mesh.scores, Now: n.meshNow, Timeout: n.cfg.Network.Wave,
 		Seed:  [2]uint64{rand.Uint64(), rand.Uint64()},
 		OnMap: func(p *partition.Map) { m.mesh.installMap(p) },
 	})

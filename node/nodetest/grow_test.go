@@ -24,9 +24,6 @@ var (
 	growKill    = flag.Bool("growkill", false, "shrink by kill -9, which the operator has to find out")
 )
 
-// growWait is longer than a busy machine is late, so that who says nothing does not serve.
-const growWait = 4 * time.Second
-
 const (
 	growWriters = 10 // of each domain
 	growLate    = 10 // so many parts of a second an answer may take before there are fewer questions
@@ -99,7 +96,7 @@ func newGrowth(t *testing.T) *growth {
 		g.domains = append(g.domains, fmt.Sprint("customer-", i))
 	}
 	g.m = newCustomers(t, g.domains...)
-	wait := growWait
+	wait := lookupWave
 	if *growKill {
 		wait = 0 // the usual: many are dead
 	}

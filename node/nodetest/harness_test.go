@@ -57,6 +57,7 @@ type mesh struct {
 	ended  chan error
 	made   int
 	net    node.Network // the operator's
+	agents node.Network // that of agents, until a test says otherwise
 	set    func(*config.Config)
 }
 
@@ -176,7 +177,7 @@ type agent struct {
 func (m *mesh) enrolled(name, domain string, groups ...string) *agent {
 	m.t.Helper()
 	m.made++
-	a := &agent{t: m.t, name: name, dir: filepath.Join(m.dir, strconv.Itoa(m.made)+name), set: loopbackSettings()}
+	a := &agent{t: m.t, name: name, dir: filepath.Join(m.dir, strconv.Itoa(m.made)+name), set: loopbackSettings(), net: m.agents}
 	a.set.Listen = freeAddr(m.t) // the same after a restart: others know it
 	noError(m.t, config.MakeDataDir(a.dir))
 	if domain != "" {

@@ -83,6 +83,9 @@ func runProcess(dir string) error {
 // patience bounds every wait; nothing comes near it unless something is broken.
 const patience = 2 * time.Minute
 
+// lookupWave is longer than a busy machine is late, for lookups of which none may fail: who says nothing for so long does not serve.
+const lookupWave = 4 * time.Second
+
 // eventually waits until f holds.
 func eventually(t testing.TB, what string, f func() bool) time.Duration {
 	t.Helper()

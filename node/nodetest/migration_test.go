@@ -42,7 +42,8 @@ type life struct {
 }
 
 func newLife(t *testing.T) *life {
-	l := &life{mesh: newMesh(t, "acme"), device: newDevice(t, "printer"), stopped: make(chan struct{})}
+	m := newMeshAs(t, func(m *mesh) { m.agents.Wave = lookupWave }, "acme")
+	l := &life{mesh: m, device: newDevice(t, "printer"), stopped: make(chan struct{})}
 	for _, name := range []string{"super-1", "super-2", "super-3"} {
 		l.supers = append(l.supers, l.super(name, "acme"))
 	}
@@ -188,7 +189,7 @@ func (l *life) renew(m *mesh, a *agent) error {
 // elsewhere is another computer, on which an operator is restored.
 func (m *mesh) elsewhere(file string) *mesh {
 	m.t.Helper()
-	e := &mesh{t: m.t, dir: m.t.TempDir(), set: m.set, made: 100 + m.made}
+	e := &mesh{t: m.t, dir: m.t.TempDir(), set: m.set, agents: m.agents, made: 100 + m.made}
 	must[operator.Restored](m.t)(operator.Restore(m.t.Context(), file, e.opDir(), operator.RestoreOptions{}))
 	e.https, e.port = freeAddr(m.t), freePort(m.t)
 	m.t.Cleanup(e.stop)

@@ -197,7 +197,7 @@ func (w *quorumWriter) everywhere(ctx context.Context, raw []byte) error {
 				if got[i] = true; len(got) == 2 {
 					return nil
 				}
-			case st.Status == protocol.StatusLimit:
+			case st.Status == protocol.StatusLimit, st.Status == protocol.StatusInternal:
 				pause(ctx, 100*time.Millisecond)
 			default:
 				return fmt.Errorf("version %d of %s was taken as %s", w.tried, w.id.Short(), st.Status)

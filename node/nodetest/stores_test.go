@@ -122,7 +122,7 @@ func (w *writer) store(ctx context.Context, to protocol.Peer) error {
 		case st.Status == protocol.StatusOK && st.Sequence >= w.tried:
 			w.acked = w.tried
 			return nil
-		case st.Status == protocol.StatusLimit: // so many puts a second of one node
+		case st.Status == protocol.StatusLimit, st.Status == protocol.StatusInternal: // so many puts a second of one node; a slow disk
 			if err := w.pause(ctx); err != nil {
 				return err
 			}
