@@ -16,6 +16,8 @@ const (
 	// map may have as many more as its signed head says.
 	maxPages  = 256
 	maxListed = 4096
+	// mostReading is for how many waves pages of a list that come in time keep the reader from asking elsewhere than at the members.
+	mostReading = 8
 )
 
 // LookupConfig is what a Lookup needs to know.
@@ -47,12 +49,13 @@ type LookupConfig struct {
 // sound one, of which the newest record of each owner is taken. On silence, an unsound, stale or older answer, twice as many
 // more are asked; one more, where a good answer to a question for a single record is there. In place of a member that is busy
 // another is asked at once. After the second wave one fresh answer is enough. When all have been asked without one, the map is asked
-// anew once, then the operators; then a stale but valid record, or a list from which owners are missing because their
+// anew once, then the operators, both later where members are giving pages of a list; then a stale but valid record, or a list from which owners are missing because their
 // certificates did not come, is better than none. "Not found" is only what every member says; anything less is ErrUnreachable.
 type Lookup struct {
 	cfg  LookupConfig
 	w    waves
 	got  map[int]*answer // by tag
+	from time.Time       // of the first question
 	step struct{ operators bool }
 	moves
 	useless struct{ busy, outside, unsound int } // answers
@@ -114,6 +117,7 @@ func (l *Lookup) Step(now time.Time, e Event) []Action {
 	switch e.Kind {
 	case EventTick:
 		if l.w.count == 0 && len(l.w.queue) == 0 {
+			l.from = now
 			l.w.enqueue(now, l.cfg.Scores, l.cfg.Own, l.cfg.Rand, l.cfg.Members)
 		}
 	case EventAnswer:
@@ -175,7 +179,7 @@ func (l *Lookup) answered(now time.Time, e Event) []Action {
 		}
 		return nil
 	}
-	a.open = true
+	a.open, a.paged, a.since = true, true, now
 	next := l.cfg.Target
 	next.Since = g.since
 	return []Action{{Kind: ActAsk, Tag: e.Tag, Peer: a.member.Peer, Payload: next.ask(g.after)}}
@@ -224,6 +228,8 @@ func (l *Lookup) proceed(now time.Time) []Action {
 			return l.w.next(now, l.payload)
 		case l.anyFresh() || l.allEmpty():
 			return l.finish(now, best)
+		case now.Sub(l.from) < mostReading*l.w.timeout && l.reads(now):
+			return nil
 		case l.pending:
 			l.w.deadline = now.Add(time.Hour) // the driver bounds the question for the map, which is on its way
 			return nil
@@ -242,10 +248,22 @@ func (l *Lookup) proceed(now time.Time) []Action {
 		case !l.step.operators:
 			l.step.operators = true
 			l.w.queue = l.w.unasked(l.cfg.Operators)
+		case l.reads(now):
+			return nil
 		default:
 			return l.finish(now, best)
 		}
 	}
+}
+
+// reads reports whether somebody is giving a list, and waits for his next page.
+func (l *Lookup) reads(now time.Time) bool {
+	until := l.w.reading(now)
+	if until.IsZero() {
+		return false
+	}
+	l.w.deadline = until
+	return true
 }
 
 // best is the newest sound record of each owner.

@@ -79,10 +79,11 @@ type waves struct {
 
 type ask struct {
 	member partition.Member
-	since  time.Time
-	open   bool // no answer and no failure yet
-	late   bool // its wave has ended without it
-	blamed bool // its silence has been noted
+	since  time.Time // it was asked, for the first page or the next
+	paged  bool      // it has answered with a page, and more are to come
+	open   bool      // no answer and no failure yet
+	late   bool      // its wave has ended without it
+	blamed bool      // its silence has been noted
 }
 
 func newWaves(timeout time.Duration) waves {
@@ -107,6 +108,17 @@ func (w *waves) waiting(now time.Time) bool {
 		}
 	}
 	return false
+}
+
+// reading is until when the next page of a list may come from somebody who has not kept silent for a wave; zero for nobody.
+func (w *waves) reading(now time.Time) (until time.Time) {
+	for i := range w.asks {
+		a := &w.asks[i]
+		if next := a.since.Add(w.timeout); a.open && a.paged && next.After(now) && next.After(until) {
+			until = next
+		}
+	}
+	return until
 }
 
 // expire marks who kept silent in a wave that is over. Who was asked in place of a busy one had less time, and is not blamed yet.
