@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,13 +84,15 @@ func superNodesReadNothing(t *testing.T, sessions bool) {
 		packets = append(packets, got...)
 	}
 	secrets := w.secrets(t)
-	t.Run("the relay sees no piece of the payload", func(t *testing.T) { relaySeesNothing(t, packets, secret, secrets) })
+	t.Run("the relay sees no piece of the payload", func(t *testing.T) { w.relaySeesNothing(t, packets, secret, secrets) })
 	t.Run("the message port", func(t *testing.T) { w.messagePort(t, packets, secrets, sessions) })
 	t.Run("the super-nodes' files", func(t *testing.T) { w.files(t, secrets) })
 }
 
-func relaySeesNothing(t *testing.T, packets []lab.Packet, secret []byte, secrets []leak.Secret) {
+func (w *world) relaySeesNothing(t *testing.T, packets []lab.Packet, secret []byte, secrets []leak.Secret) {
 	pieces := leak.NewPieces(secret)
+	servers := []netip.Addr{w.supers[0].Host().Addr(), w.supers[1].Host().Addr(), w.operator.Host().Addr()}
+	seen := make(map[string]bool) // between two servers it was captured twice
 	var hits []leak.Hit
 	relayed := 0
 	for _, p := range packets {
@@ -97,7 +100,14 @@ func relaySeesNothing(t *testing.T, packets []lab.Packet, secret []byte, secrets
 			continue
 		}
 		relayed += len(p.Payload)
-		hits = append(hits, leak.Scan(p.Payload, secrets)...)
+		// A relay passes on what it is sent, byte for byte: what is there by chance as it comes in is there again as it goes out.
+		again := !slices.Contains(servers, p.To.Addr()) || seen[string(p.Payload)]
+		seen[string(p.Payload)] = true
+		for _, hit := range leak.Scan(p.Payload, secrets) {
+			if !hit.Chance || !again {
+				hits = append(hits, hit)
+			}
+		}
 		if at, found := pieces.Find(p.Payload); found {
 			t.Fatalf("a segment from %s to %s holds a piece of the payload at byte %d", p.From, p.To, at)
 		}
