@@ -1,6 +1,7 @@
 package carrier
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
@@ -32,9 +33,10 @@ func testTLS(t testing.TB) *tls.Config {
 	}
 }
 
-// startTCP serves a loopback listener until the test ends.
+// startTCP serves a loopback listener until the test ends. Nobody is too slow for it unless the test says when.
 func startTCP(t testing.TB, cfg TCPConfig) *TCP {
 	t.Helper()
+	cfg.Timeout = cmp.Or(cfg.Timeout, time.Hour)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +62,7 @@ func dial(t testing.TB, s *TCP, first ...byte) *net.TCPConn {
 			t.Fatal(err)
 		}
 	}
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	return conn.(*net.TCPConn)
@@ -156,14 +158,21 @@ func TestStreamsTimeouts(t *testing.T) {
 	})
 	ended(t, dial(t, s))
 	count(t, s, "silent", 1)
-	ended(t, dial(t, s, 0x16))
-	count(t, s, "handshake too slow", 1)
-
-	served := dial(t, s, 0x08)
-	ended(t, dial(t, s)) // outlives the time limit
-	if _, err := io.ReadFull(served, make([]byte, 1)); err != nil {
-		t.Fatal(err)
+	for s.Stats()["handshake too slow"] == 0 { // one whose first byte comes late on this machine counts as silent
+		conn := dial(t, s)
+		_, _ = conn.Write([]byte{0x16})
+		ended(t, conn)
 	}
+
+	var served *net.TCPConn
+	for s.Stats()["served"] == 0 {
+		served = dial(t, s)
+		_, _ = served.Write([]byte{0x08})
+		if _, err := io.ReadFull(served, make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+	}
+	ended(t, dial(t, s)) // outlives the time limit
 	if _, err := served.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +190,7 @@ func TestSilentConnectionsDelayNobody(t *testing.T) {
 				TLS:       testTLS(t),
 				Protocols: map[string]func(*tls.Conn){"culvert/link/1": say("link")},
 				Raw:       map[byte]func(*Peeked){0x08: echo},
-				HalfOpen:  halfOpen, PerSource: 3 * silent,
-				Timeout: time.Hour, // who waited for the silent ones would wait for longer than any deadline here
+				HalfOpen:  halfOpen, PerSource: 3 * silent, // who waited for the silent ones would wait for longer than any deadline here
 			})
 			conns := make([]*net.TCPConn, silent)
 			for i := range conns {
@@ -199,9 +207,8 @@ func TestSilentConnectionsDelayNobody(t *testing.T) {
 			count(t, s, "silent", 0)
 			if halfOpen < silent {
 				ended(t, conns[0]) // the oldest made room
-				if dropped := s.Stats()["too many half-open"]; dropped < silent-uint64(halfOpen) {
-					t.Errorf("%d dropped", dropped)
-				}
+				// Where the queue of the listener was full, the last of them may be accepted after those who spoke.
+				eventually(t, func() bool { return s.Stats()["too many half-open"] >= silent-uint64(halfOpen) })
 			}
 		})
 	}

@@ -12,6 +12,7 @@ import (
 // Clients that say half of a request are few, however many there want to be, and whoever speaks is heard when they have left.
 func TestWebBoundsWhoAsks(t *testing.T) {
 	w := NewWeb(Services{ServiceMessages: func(c ByteConn) { _ = c.Close() }}, nil)
+	w.server.ReadHeaderTimeout = time.Hour // nobody leaves but for the reasons that are tested
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +40,7 @@ func TestWebBoundsWhoAsks(t *testing.T) {
 	}
 	await := func(n int) {
 		t.Helper()
-		for end := time.Now().Add(time.Minute); asking() != n; runtime.Gosched() {
+		for end := time.Now().Add(patience); asking() != n; runtime.Gosched() {
 			if time.Now().After(end) {
 				t.Fatalf("%d ask, not %d", asking(), n)
 			}
@@ -53,12 +54,12 @@ func TestWebBoundsWhoAsks(t *testing.T) {
 	one := make([]byte, 1)
 	for range 20 {
 		c := dial("GET /")
-		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+		_ = c.SetReadDeadline(time.Now().Add(patience))
 		if _, err := c.Read(one); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("one too many was kept: %v", err)
 		}
 	}
-	if n := asking(); n != webPerSource { // they had not to wait until the others gave up
+	if n := asking(); n != webPerSource {
 		t.Errorf("%d ask", n)
 	}
 	for _, c := range held {
@@ -66,7 +67,7 @@ func TestWebBoundsWhoAsks(t *testing.T) {
 	}
 	await(0)
 	c := dial("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
-	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	if _, err := c.Read(one); err != nil || one[0] != 'H' {
 		t.Errorf("no answer: %v", err)
 	}
