@@ -229,7 +229,19 @@ func TestRaceTakesWhatWorks(t *testing.T) {
 	ways := []Way{{Class{Form: TLS}, plain}, {Class{Form: TLS, Own: true}, silent.Addr().String()}, {Class{Form: WebSocketTLS}, https}}
 	var memory Memory
 	now := time.Now()
-	c, w, err := new(Dialer).Race(t.Context(), ways, ServiceMessages, 20*time.Millisecond, func(w Way, err error) { memory.Note(now, w.Class, err == nil) })
+	failed := make(chan struct{}) // the first way has, which the last one is not to overtake
+	d := Dialer{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == https {
+			<-failed
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
+	c, w, err := d.Race(t.Context(), ways, ServiceMessages, 20*time.Millisecond, func(w Way, err error) {
+		memory.Note(now, w.Class, err == nil)
+		if w == ways[0] {
+			close(failed)
+		}
+	})
 	if err != nil || w != ways[2] {
 		t.Fatalf("won by %v, %v", w, err)
 	}
