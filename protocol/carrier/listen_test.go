@@ -25,11 +25,14 @@ func TestListenPairSameNumber(t *testing.T) {
 }
 
 func TestListenPairTaken(t *testing.T) {
-	udp, tcp, err := ListenPair("127.0.0.1", 0, false)
+	taken, err := FreePort() // which no connection of another program gets while it is half free
 	if err != nil {
 		t.Fatal(err)
 	}
-	taken := udp.LocalAddr().Port()
+	udp, tcp, err := ListenPair("127.0.0.1", taken, false)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, half := range []interface{ Close() error }{tcp, udp} {
 		if _, _, err := ListenPair("127.0.0.1", taken, false); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Fatal("without fallback:", err)
