@@ -9,7 +9,6 @@ import (
 )
 
 const (
-	detourDial = 6 * time.Second // to find a way
 	// A peer to which no way was found is left alone for a while; calls to it fail at once.
 	detourRest = 20 * time.Second
 	// detourShort is the life of a stream that counts as no way.
@@ -149,7 +148,7 @@ func (m *Mux) dropFailedLocked() (dropped bool) {
 // runDetour dials, and moves datagrams until the stream ends.
 func (m *Mux) runDetour(ctx context.Context, d *detour) {
 	defer d.cancel()
-	dctx, cancel := context.WithTimeout(ctx, detourDial)
+	dctx, cancel := context.WithTimeout(ctx, m.times.dial)
 	conn, err := m.cfg.Dial(dctx, d.to)
 	cancel()
 	if err != nil {

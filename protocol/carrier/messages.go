@@ -12,6 +12,7 @@ import (
 
 // streamTimes bound a stream's life; see the package doc.
 type streamTimes struct {
+	dial      time.Duration // to find a way
 	keepAlive time.Duration // dialler: without a frame sent
 	deaf      time.Duration // dialler: without anything heard
 	unused    time.Duration // dialler: without a datagram sent
@@ -22,7 +23,7 @@ type streamTimes struct {
 
 func defaultTimes() streamTimes {
 	return streamTimes{
-		keepAlive: 20 * time.Second, deaf: 50 * time.Second, unused: 2 * time.Minute,
+		dial: 6 * time.Second, keepAlive: 20 * time.Second, deaf: 50 * time.Second, unused: 2 * time.Minute,
 		prove: 20 * time.Second, idle: 150 * time.Second, stall: 10 * time.Second,
 	}
 }

@@ -16,6 +16,13 @@ import (
 	"culvert/protocol"
 )
 
+// patientTimes end no stream because the machine is slow.
+func patientTimes() streamTimes {
+	return streamTimes{
+		dial: patience, keepAlive: 20 * time.Second, deaf: time.Hour, unused: time.Hour, prove: time.Hour, idle: time.Hour, stall: time.Hour,
+	}
+}
+
 // served is a Mux that serves streams at a loopback port.
 type served struct {
 	*Mux
@@ -26,10 +33,11 @@ type served struct {
 func newServed(t testing.TB, cfg MuxConfig, times func(*streamTimes)) *served {
 	t.Helper()
 	s := &served{Mux: NewMux(listenUDP(t, "127.0.0.1:0", false), cfg)}
+	s.times = patientTimes()
 	if times != nil {
 		times(&s.times)
 	}
-	s.web = NewWeb(Services{ServiceMessages: func(c ByteConn) { _ = s.Serve(c) }}, nil)
+	s.web = patientWeb(Services{ServiceMessages: func(c ByteConn) { _ = s.Serve(c) }})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +56,7 @@ func newServed(t testing.TB, cfg MuxConfig, times func(*streamTimes)) *served {
 // open opens a bare stream to it.
 func (s *served) open(t testing.TB) ByteConn {
 	t.Helper()
-	c, err := new(Dialer).Open(t.Context(), Way{Class{Form: TLS}, s.addr}, ServiceMessages)
+	c, err := (&Dialer{timeout: patience}).Open(t.Context(), Way{Class{Form: TLS}, s.addr}, ServiceMessages)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,12 +71,13 @@ func client(t testing.TB, s *served, peer netip.AddrPort, dial func(context.Cont
 		Offers: func(to netip.AddrPort) bool { return to == peer },
 		Dial:   func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) { return dial(ctx) },
 	})
+	m.times = patientTimes()
 	t.Cleanup(func() { _ = m.Close() })
 	return m
 }
 
 func (s *served) byTLS(ctx context.Context) (net.Conn, error) {
-	return new(Dialer).Open(ctx, Way{Class{Form: TLS}, s.addr}, ServiceMessages)
+	return (&Dialer{timeout: patience}).Open(ctx, Way{Class{Form: TLS}, s.addr}, ServiceMessages)
 }
 
 func send(t testing.TB, c Conn, to netip.AddrPort, texts ...string) {
@@ -305,7 +314,7 @@ func TestWhoDoesNotReadLosesOldest(t *testing.T) {
 
 // TestIdleStreams: those that prove nothing crowd each other out, not those that have, and end by themselves.
 func TestIdleStreams(t *testing.T) {
-	s := newServed(t, MuxConfig{Unproved: 8, Streams: 12, PerSource: 1000}, func(l *streamTimes) { l.prove, l.idle = time.Hour, time.Hour })
+	s := newServed(t, MuxConfig{Unproved: 8, Streams: 12, PerSource: 1000}, nil)
 	honest := s.open(t)
 	frame, _ := AppendFrame(nil, []byte("honest"))
 	if _, err := honest.Write(frame); err != nil {

@@ -1,6 +1,7 @@
 package carrier
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -50,11 +51,13 @@ var errALPN = errors.New("the peer, or a box on the way, does not take part")
 type Dialer struct {
 	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	Proxies *Proxies
+
+	timeout time.Duration // zero: wayTimeout
 }
 
 // Open opens a stream for a service. Who answers is not verified.
 func (d *Dialer) Open(ctx context.Context, w Way, service string) (ByteConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, wayTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.timeout, wayTimeout))
 	defer cancel()
 	conn, err := d.connect(ctx, w)
 	if err != nil {

@@ -18,10 +18,17 @@ import (
 	"time"
 )
 
+// patientWeb is a Web for which nobody is too slow.
+func patientWeb(s Services) *Web {
+	w := NewWeb(s, nil)
+	w.timeout, w.server.ReadHeaderTimeout = time.Hour, time.Hour
+	return w
+}
+
 // testWeb offers services on loopback by TLS and by plain HTTP.
 func testWeb(t testing.TB, s Services) (https, plain string) {
 	t.Helper()
-	w := NewWeb(s, nil)
+	w := patientWeb(s)
 	t.Cleanup(func() { _ = w.Close() })
 	listen := func(serve func(*net.TCPListener) error) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -151,7 +158,7 @@ func TestEveryWayCarriesBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Dialer{Proxies: proxies}
+	d := &Dialer{Proxies: proxies, timeout: patience}
 	data := make([]byte, 3<<20)
 	_, _ = rand.NewChaCha8([32]byte{7}).Read(data)
 	for _, w := range append(waysTo(https, plain, false), waysTo(https, plain, true)...) {
@@ -196,7 +203,7 @@ func TestEveryWayCarriesBytes(t *testing.T) {
 
 func TestNoWay(t *testing.T) {
 	https, _ := testWeb(t, Services{ServiceMessages: func(c ByteConn) { _ = c.Close() }})
-	d := &Dialer{}
+	d := &Dialer{timeout: patience}
 	for _, f := range []Form{TLS, WebSocketTLS} {
 		if _, err := d.Open(t.Context(), Way{Class{Form: f}, https}, ServiceRelay); err == nil {
 			t.Errorf("%s: a service that is not offered was opened", f)
@@ -230,7 +237,7 @@ func TestRaceTakesWhatWorks(t *testing.T) {
 	var memory Memory
 	now := time.Now()
 	failed := make(chan struct{}) // the first way has, which the last one is not to overtake
-	d := Dialer{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+	d := Dialer{timeout: patience, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if address == https {
 			<-failed
 		}

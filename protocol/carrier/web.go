@@ -26,6 +26,7 @@ const (
 type Web struct {
 	services Services
 	budget   *descriptors.Budget
+	timeout  time.Duration // of a handshake; zero: as of any TCP
 	server   *http.Server
 	given    chan net.Conn
 	stop     chan struct{}
@@ -88,7 +89,7 @@ func (w *Web) serve(l *net.TCPListener, cfg TCPConfig) error {
 		_ = l.Close()
 		return net.ErrClosed
 	}
-	cfg.Descriptors = w.budget
+	cfg.Descriptors, cfg.Timeout = w.budget, w.timeout
 	s, err := ServeTCP(l, cfg)
 	if err != nil {
 		_ = l.Close()

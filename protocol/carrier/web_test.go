@@ -11,8 +11,7 @@ import (
 
 // Clients that say half of a request are few, however many there want to be, and whoever speaks is heard when they have left.
 func TestWebBoundsWhoAsks(t *testing.T) {
-	w := NewWeb(Services{ServiceMessages: func(c ByteConn) { _ = c.Close() }}, nil)
-	w.server.ReadHeaderTimeout = time.Hour // nobody leaves but for the reasons that are tested
+	w := patientWeb(Services{ServiceMessages: func(c ByteConn) { _ = c.Close() }})
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
