@@ -151,9 +151,7 @@ func TestAskAtOnce(t *testing.T) {
 	r := ok(t, connect(t, echo, tm))
 	before := r.user.heard.Load()
 	r.user.Ask()
-	for r.user.heard.Load() == before {
-		<-time.After(time.Millisecond)
-	}
+	until(t, "the peer is heard", func() bool { return r.user.heard.Load() != before })
 	if !r.user.Here().IsValid() || r.user.Here().Port() == r.user.Remote().Port() {
 		t.Errorf("here %s, there %s", r.user.Here(), r.user.Remote())
 	}

@@ -17,6 +17,23 @@ import (
 
 const domain protocol.Domain = 0x0badcafe
 
+// patience is how long an event that must come is waited for, however slow and busy the machine is.
+const patience = 2 * time.Minute
+
+// until waits for what the other end does.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(patience); !ok(); {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
 // side is one node of a test.
 type side struct {
 	node *protocol.CertifiedNode
@@ -79,6 +96,9 @@ func connectBy(t testing.TB, by func(addr string) string, serve func(ctx context
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", dialled)
 	}
+	for _, c := range []*Config{&ucfg, &ncfg} { // a machine that is busy elsewhere is not dead
+		c.Handshake, c.Timing.Answer = patience, patience
+	}
 	for _, o := range opts {
 		o(&ucfg, &ncfg)
 	}
@@ -128,7 +148,7 @@ func connectBy(t testing.TB, by func(addr string) string, serve func(ctx context
 				if err != nil {
 					return
 				}
-				flow, proof, err := ReadPreface(c, time.Now().Add(5*time.Second))
+				flow, proof, err := ReadPreface(c, time.Now().Add(patience))
 				if err != nil {
 					c.Close()
 					continue
