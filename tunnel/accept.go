@@ -46,7 +46,7 @@ func (m *Manager) AcceptLink(c *tls.Conn) error {
 		return ErrLimit
 	}
 	defer leave()
-	ctx, cancel := context.WithTimeout(m.ctx, strangerFor)
+	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.strangerFor)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
 		_ = c.NetConn().Close()
@@ -159,7 +159,7 @@ func (m *Manager) AcceptBulk(conn net.Conn) error {
 		return ErrLimit
 	}
 	defer leave()
-	flow, proof, err := link.ReadPreface(conn, time.Now().Add(strangerFor))
+	flow, proof, err := link.ReadPreface(conn, time.Now().Add(m.cfg.strangerFor))
 	if p, ok := conn.(*carrier.Peeked); ok && len(p.Prefix) == 0 {
 		conn = p.TCPConn // all of the prefix has been read: the rest comes from the socket itself
 	}

@@ -17,7 +17,11 @@ import (
 )
 
 func TestRelayKilled(t *testing.T) {
-	w, user, node := two(t)
+	// Whoever waited for a time limit would wait for longer than this test may take.
+	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) {
+		c.OpenTimeout, c.Retry = time.Hour, time.Hour
+		c.Timing = link.Timing{Suspect: time.Hour, Answer: time.Hour}
+	})
 	node.isolated = true
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
 	tn := user.tunnel(t, "echo", 9100)
@@ -36,12 +40,8 @@ func TestRelayKilled(t *testing.T) {
 	if _, err := io.ReadAll(running); err == nil {
 		t.Error("a connection on the dead relay ended in order")
 	}
-	began := time.Now()
 	if got := exchange(t, dialTunnel(t, tn), []byte("again")); string(got) != "again" {
 		t.Errorf("got %q", got)
-	}
-	if d := time.Since(began); d > 5*time.Second {
-		t.Errorf("the next connection took %v", d)
 	}
 	if after := tn.Info(); after.Relay == before.Relay || after.Receipt.Races != 2 {
 		t.Errorf("%+v", after)
@@ -50,7 +50,7 @@ func TestRelayKilled(t *testing.T) {
 
 func TestRelayFallsSilent(t *testing.T) {
 	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) {
-		c.Timing = link.Timing{Ask: 20 * time.Millisecond, Answer: 100 * time.Millisecond}
+		c.Timing = link.Timing{Ask: 20 * time.Millisecond, Suspect: 2 * time.Second, Answer: 2 * time.Second}
 	})
 	node.isolated = true
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
@@ -70,9 +70,10 @@ func TestRelayFallsSilent(t *testing.T) {
 	if _, err := io.ReadAll(c); err == nil {
 		t.Error("a connection on a silent relay ended in order")
 	}
-	if got := exchange(t, dialTunnel(t, tn), []byte("again")); string(got) != "again" {
-		t.Errorf("got %q", got)
-	}
+	until(t, "another relay carries", func() bool { // it may count as silent too on a busy machine, for a while
+		got, err := tryExchange(tn, []byte("again"))
+		return err == nil && string(got) == "again"
+	})
 	if tn.Info().Relay == used {
 		t.Error("still on the silent relay")
 	}
@@ -81,7 +82,8 @@ func TestRelayFallsSilent(t *testing.T) {
 // A relay that has fallen silent is not given up for dead yet, but new tunnels and new connections go by the other.
 func TestSuspectRelayIsPassedBy(t *testing.T) {
 	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) {
-		c.Timing = link.Timing{Ask: 20 * time.Millisecond, Answer: time.Minute}
+		c.Timing = link.Timing{Ask: 20 * time.Millisecond, Suspect: 2 * time.Second, Answer: time.Hour}
+		c.OpenTimeout = time.Hour // who waited for the silent one would not be done before
 	})
 	node.isolated = true
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
@@ -95,18 +97,15 @@ func TestSuspectRelayIsPassedBy(t *testing.T) {
 			t.Cleanup(func() { close(r.frozen) })
 		}
 	}
-	began := time.Now()
 	fresh := user.tunnel(t, "echo", 9100)
 	if fresh.Info().Relay == used {
 		t.Error("on the silent relay")
 	}
 	for _, tn := range []*Tunnel{fresh, old} {
-		if got := exchange(t, dialTunnel(t, tn), []byte("again")); string(got) != "again" {
-			t.Errorf("got %q", got)
-		}
-	}
-	if d := time.Since(began); d > 5*time.Second {
-		t.Errorf("it took %v", d)
+		until(t, "the other relay carries", func() bool { // it may be suspect too on a busy machine, for a while
+			got, err := tryExchange(tn, []byte("again"))
+			return err == nil && string(got) == "again"
+		})
 	}
 }
 
@@ -138,12 +137,7 @@ func TestBetterRouteIsTaken(t *testing.T) {
 	w.mu.Lock()
 	node.isolated = false
 	w.mu.Unlock()
-	for end := time.Now().Add(5 * time.Second); tn.Info().Route != Direct; {
-		if time.Now().After(end) {
-			t.Fatal("still relayed")
-		}
-		<-time.After(5 * time.Millisecond)
-	}
+	until(t, "the direct route", func() bool { return tn.Info().Route == Direct })
 	for _, c := range []*net.TCPConn{old, dialTunnel(t, tn)} {
 		if got := exchange(t, c, []byte("hello")); string(got) != "hello" {
 			t.Errorf("got %q", got)
@@ -190,19 +184,19 @@ func TestRelaySeesCiphertextOnly(t *testing.T) {
 func TestRevocationClosesBothEnds(t *testing.T) {
 	w, user, node := two(t)
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
-	tn := user.tunnel(t, "echo", 9100)
+	tn := user.tunnel(t, "echo", 9100, Direct) // one link
 	c := dialTunnel(t, tn)
 	_, _ = c.Write([]byte("x"))
 	_, _ = io.ReadFull(c, make([]byte, 1))
-	w.mu.Lock()
-	w.revoked[user.node.ID] = true
-	w.mu.Unlock()
-	if n := node.CloseWhere(w.isRevoked); n != 1 {
+	if n := node.CloseWhere(func(id protocol.ID) bool { return id == user.node.ID }); n != 1 {
 		t.Errorf("%d links closed", n)
 	}
 	if _, err := io.ReadAll(c); err == nil {
 		t.Error("a revoked node's connection ended in order")
 	}
+	w.mu.Lock()
+	w.revoked[user.node.ID] = true // not before: the sweep of either end would close the link too
+	w.mu.Unlock()
 	if endsInOrder(tn) {
 		t.Error("a revoked node opened a connection")
 	}
@@ -231,31 +225,20 @@ func TestExpiryClosesUnlessRenewed(t *testing.T) {
 	mu.Lock()
 	shift = 40 * time.Minute // past the tunnel-node's certificate, not the operator's nor the user's
 	mu.Unlock()
-	for end := time.Now().Add(5 * time.Second); user.Stats()["links now"] > 0; {
-		if time.Now().After(end) {
-			t.Fatal("a link outlives its certificate")
-		}
-		<-time.After(5 * time.Millisecond)
-	}
+	until(t, "no link outlives its certificate", func() bool { return user.Stats()["links now"] == 0 })
 }
 
 func TestUnusedLinksClose(t *testing.T) {
-	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) { c.IdleLink = 40 * time.Millisecond })
+	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) { c.IdleLink = 300 * time.Millisecond })
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
-	tn := user.tunnel(t, "echo", 9100)
-	tn.Close()
-	for end := time.Now().Add(5 * time.Second); user.Stats()["links now"]+node.Stats()["links now"] > 0; {
-		if time.Now().After(end) {
-			t.Fatal("a link nobody uses stays")
-		}
-		<-time.After(5 * time.Millisecond)
-	}
+	user.persistentTunnel(t, "echo", 9100).Close()
+	until(t, "no link stays that nobody uses", func() bool { return user.Stats()["links now"]+node.Stats()["links now"] == 0 })
 }
 
 func TestRestore(t *testing.T) {
 	w, user, node := two(t)
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
-	tn, err := user.Open(context.Background(), OpenRequest{Device: "echo", Port: 9100, Persist: true, Caller: "test"})
+	tn, err := user.Open(context.Background(), OpenRequest{Device: "echo", Port: 9100, Persist: true, Caller: "test", Listen: freePort(t)})
 	check(t, err)
 	kept := user.Forwards()
 	if len(kept) != 1 || kept[0].ID != tn.ID() || kept[0].Listen != tn.Local() {
@@ -280,10 +263,10 @@ func TestRestore(t *testing.T) {
 
 func TestIdleConnectionsAreReset(t *testing.T) {
 	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) {
-		c.IdleFlow, c.Retry = 50*time.Millisecond, 40*time.Millisecond // the sweep runs in step with Retry
+		c.IdleFlow, c.Retry = 300*time.Millisecond, 40*time.Millisecond // the sweep runs in step with Retry
 	})
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
-	c := dialTunnel(t, user.tunnel(t, "echo", 9100))
+	c := dialTunnel(t, user.persistentTunnel(t, "echo", 9100))
 	if _, err := io.ReadAll(c); err == nil {
 		t.Error("an idle connection ended in order")
 	}
@@ -293,9 +276,7 @@ func TestLimitsOfPeerAndDomain(t *testing.T) {
 	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) { c.Limits.PeerFlows = 1 })
 	d := w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
 	tn := user.tunnel(t, "echo", 9100)
-	for node.Served()[0].Open > 0 { // the probe's place
-		<-time.After(time.Millisecond)
-	}
+	until(t, "the probe has left its place", func() bool { return node.open() == 0 })
 	held := dialTunnel(t, tn)
 	_, _ = held.Write([]byte("x"))
 	if _, err := io.ReadFull(held, make([]byte, 1)); err != nil {

@@ -78,6 +78,9 @@ type Config struct {
 	IdleLink     time.Duration // a link without flows and tunnels, 60 s
 	OpenTimeout  time.Duration // of a race, 15 s
 	Retry        time.Duration // until a better route is looked for again while a worse one is in use, 5 s; it grows to 10 min
+
+	// strangerFor is how long a connection may take to prove itself, 5 s: what it says comes with the end of its handshake.
+	strangerFor time.Duration
 }
 
 // Manager opens tunnels for this machine's programs and serves those of others, in all its memberships.
@@ -160,6 +163,7 @@ func New(cfg Config) (*Manager, error) {
 	cfg.IdleLink = cmp.Or(cfg.IdleLink, time.Minute)
 	cfg.OpenTimeout = cmp.Or(cfg.OpenTimeout, 15*time.Second)
 	cfg.Retry = cmp.Or(cfg.Retry, 5*time.Second)
+	cfg.strangerFor = cmp.Or(cfg.strangerFor, 5*time.Second)
 	m := &Manager{
 		cfg: cfg, dialer: newDialer(cfg.Locator, cfg.Now),
 		door:       gate.New(l.Strangers, l.PerSource),

@@ -248,7 +248,7 @@ func (m *Manager) takeStreams(conn *quicconn.Conn, l *link.Link) {
 			return
 		}
 		started := m.spawn(func() {
-			flow, proof, err := link.ReadPreface(s, time.Now().Add(strangerFor))
+			flow, proof, err := link.ReadPreface(s, time.Now().Add(m.cfg.strangerFor))
 			if err != nil {
 				_ = s.Close()
 			} else if err = l.AcceptBulk(s, flow, proof); err == nil {

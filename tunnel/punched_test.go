@@ -107,9 +107,6 @@ func TestPunchedEnds(t *testing.T) {
 	_, err = io.ReadFull(c, make([]byte, 5))
 	check(t, err)
 	l := tn.path.link
-	w.mu.Lock()
-	w.revoked[user.node.ID] = true
-	w.mu.Unlock()
 	if n := node.CloseWhere(func(id protocol.ID) bool { return id == user.node.ID }); n != 1 {
 		t.Errorf("%d links ended", n)
 	}
@@ -120,6 +117,9 @@ func TestPunchedEnds(t *testing.T) {
 	if err := l.Wait(); !errors.As(err, &goneErr) || goneErr.Reason != link.ReasonRevoked {
 		t.Errorf("the user learned %v", err)
 	}
+	w.mu.Lock()
+	w.revoked[user.node.ID] = true // not before: the sweep of either end would close the link too
+	w.mu.Unlock()
 	if _, err := user.Open(context.Background(), OpenRequest{Device: "echo", Port: 9100, Routes: []Route{Punched}}); err == nil {
 		t.Error("a revoked node got another tunnel")
 	}

@@ -93,12 +93,7 @@ func TestLinksWithoutRightAreRefused(t *testing.T) {
 	if _, err := dialLink(t, w, user, &imposter, hash); err == nil {
 		t.Error("somebody else answered the call")
 	}
-	for end := time.Now().Add(5 * time.Second); node.Stats()["links refused"] < 5 || node.Stats()["links taken"] < 1; {
-		if time.Now().After(end) {
-			t.Fatalf("%v", node.Stats())
-		}
-		<-time.After(time.Millisecond)
-	}
+	until(t, "all are counted", func() bool { return node.Stats()["links refused"] >= 5 && node.Stats()["links taken"] >= 1 })
 	if s := node.Stats(); s["links taken"] != 1 {
 		t.Errorf("%v", s)
 	}
@@ -142,10 +137,12 @@ func TestLinkGivesNoRightToOtherDevices(t *testing.T) {
 }
 
 func TestTokenJoinsOnce(t *testing.T) {
-	w, user, node := two(t)
+	w := newWorld(t)
+	user := w.agent(testDomain, 1, prefixes("192.168.1.20/24"))
+	node := w.agent(testDomain, 2, prefixes("192.168.7.10/24", "203.0.113.5/24"))
+	r := w.relayNode("198.51.100.1:7700") // the only one: both ends have joined there
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
 	user.tunnel(t, "echo", 9100, Relayed)
-	r := w.relays[0]
 	r.mu.Lock()
 	joins := r.joins
 	r.mu.Unlock()
@@ -256,7 +253,7 @@ func TestDomainsDoNotMeet(t *testing.T) {
 	if _, err := b.Open(context.Background(), OpenRequest{Device: "echo", Port: 9100}); !errors.Is(err, ErrNoMembership) {
 		t.Errorf("two memberships, none named: %v", err)
 	}
-	tn, err := b.Open(context.Background(), OpenRequest{Domain: testDomain, Device: "echo", Port: 9100})
+	tn, err := b.Open(context.Background(), OpenRequest{Domain: testDomain, Device: "echo", Port: 9100, Listen: freePort(t)})
 	check(t, err)
 	b.RemoveIdentity(protocol.NodeID(testDomain, p.Signing.Public()))
 	if _, err := net.Dial("tcp", tn.Local().String()); err == nil {
@@ -273,9 +270,7 @@ func TestSilentStrangersDoNotBlock(t *testing.T) {
 		defer c.Close()
 		_, _ = c.Write([]byte{link.PrefaceByte})
 	}
-	for node.Stats()["bulk refused"] < 32 {
-		<-time.After(time.Millisecond)
-	}
+	until(t, "the door is full", func() bool { return node.Stats()["bulk refused"] >= 32 })
 	// The door is full: links come through the relay, which this node dials itself.
 	tn := user.tunnel(t, "echo", 9100)
 	if r := tn.Info().Route; r != Relayed {
@@ -293,7 +288,7 @@ func TestManyTunnelsLeaveNothing(t *testing.T) {
 	}
 	w, user, node := two(t)
 	d := w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
-	tn := user.tunnel(t, "echo", 9100)
+	tn := user.tunnel(t, "echo", 9100, Direct)                        // one link: no better one comes behind it
 	open := link.Open{Device: d.ID, Port: 22, Protocol: protocol.TCP} // refused by the guard, and every 100th a whole connection
 	tn.mu.Lock()
 	l := tn.path.link
@@ -315,7 +310,7 @@ func TestManyTunnelsLeaveNothing(t *testing.T) {
 			t.Fatal("an unregistered port was opened")
 		}
 	}
-	for end := time.Now().Add(5 * time.Second); l.Flows() > 0 || runtime.NumGoroutine() > before; {
+	for end := time.Now().Add(longEnough); l.Flows() > 0 || runtime.NumGoroutine() > before; {
 		if time.Now().After(end) {
 			t.Fatalf("%d flows and %d more goroutines after %d tunnels", l.Flows(), runtime.NumGoroutine()-before, n)
 		}

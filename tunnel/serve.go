@@ -21,8 +21,6 @@ const (
 	// earlyFor is how long a link that dials back waits for the answer that announces it, which may be on its way still.
 	earlyFor = 2 * time.Second
 	introFor = 12 * time.Second
-	// strangerFor is how long a connection may take to prove itself: what it says comes with the end of its handshake.
-	strangerFor = 5 * time.Second
 )
 
 // expectation is a link that may come because of one signed, answered request. The first HELLO spends it.

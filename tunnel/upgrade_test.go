@@ -15,7 +15,7 @@ import (
 // until waits for what others do.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); {
+	for end := time.Now().Add(longEnough); !ok(); {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}
@@ -23,15 +23,17 @@ func until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// hold lets dials to addr wait until the returned function is called.
-func (w *world) hold(addr string) (release func()) {
+// hold lets dials to addrs wait until the returned function is called.
+func (w *world) hold(addrs ...string) (release func()) {
 	ch := make(chan struct{})
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.held == nil {
 		w.held = map[netip.AddrPort]chan struct{}{}
 	}
-	w.held[netip.MustParseAddrPort(addr)] = ch
+	for _, a := range addrs {
+		w.held[netip.MustParseAddrPort(a)] = ch
+	}
 	return func() { close(ch) }
 }
 
@@ -79,8 +81,10 @@ func TestRaceAsksTheDeviceOnce(t *testing.T) {
 		tn := user.tunnel(t, "echo", 9100)
 		until(t, "the direct route", func() bool { return tn.Info().Route == Direct })
 		tn.Close()
-		user.closeLinks(link.ReasonClosing, func(*entry) bool { return true })
-		until(t, "no link is left", func() bool { return user.Stats()["links now"] == 0 })
+		until(t, "no link is left", func() bool { // also none that was in the making
+			user.closeLinks(link.ReasonClosing, func(*entry) bool { return true })
+			return user.Stats()["links now"] == 0
+		})
 		w.mu.Lock()
 		asked := w.dials[benchDevice()]
 		w.mu.Unlock()
@@ -180,7 +184,9 @@ func TestLeavingTheDevicesNetwork(t *testing.T) {
 	w, _, node := two(t)
 	user := w.agent(testDomain, 2, prefixes("192.168.7.30/24"))
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, user, node)
+	release := w.hold("192.168.7.10:7700", "203.0.113.5:7700", "198.51.100.1:7700", "198.51.100.2:7700") // this node itself is to be the first
 	tn := user.tunnel(t, "echo", 9100)
+	release()
 	if i := tn.Info(); i.Route != LAN || i.TunnelNode != user.node.ID {
 		t.Fatalf("%+v", i)
 	}

@@ -23,6 +23,9 @@ import (
 	"culvert/tunnel/relay"
 )
 
+// longEnough is how long an event that must come is waited for, however slow and busy the machine is.
+const longEnough = 2 * time.Minute
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a mesh on loopback under made-up addresses: who dials one of them is led to the real listener behind it.
@@ -141,6 +144,9 @@ func (w *world) agent(d protocol.Domain, place byte, own []netip.Prefix, opts ..
 	a := &agent{w: w, pair: p, node: w.certify(p, d, 1, time.Hour, "office"), place: protocol.Hash{place}, own: own,
 		macs: map[[6]byte]netip.Addr{}}
 	cfg := Config{Resolver: a, Locator: a, Signaler: a, Candidates: a.candidates, DialNode: w.dial, DialDevice: w.dial, DialDeviceUDP: w.dialUDP, Revoked: w.isRevoked}
+	// A machine that is busy elsewhere has not fallen silent. A test of time limits gives its own.
+	cfg.Timing = link.Timing{Suspect: longEnough, Answer: longEnough}
+	cfg.OpenTimeout, cfg.strangerFor = longEnough, longEnough
 	id := Identity{Key: p.Signing, Node: a.node, Trust: w.trust, Serve: true}
 	for _, o := range opts {
 		o(a, &cfg, &id)
@@ -150,7 +156,7 @@ func (w *world) agent(d protocol.Domain, place byte, own []netip.Prefix, opts ..
 	check(w.t, m.AddIdentity(id))
 	a.Manager = m
 	a.streams = w.listen(carrier.TCPConfig{
-		TLS: m.ServerTLS(), Protocols: map[string]func(*tls.Conn){link.ALPN: func(c *tls.Conn) { _ = m.AcceptLink(c) }},
+		Timeout: longEnough, TLS: m.ServerTLS(), Protocols: map[string]func(*tls.Conn){link.ALPN: func(c *tls.Conn) { _ = m.AcceptLink(c) }},
 		Raw: map[byte]func(*carrier.Peeked){link.PrefaceByte: func(c *carrier.Peeked) { _ = m.AcceptBulk(c) }},
 	})
 	w.mu.Lock()
@@ -352,6 +358,32 @@ func (a *agent) tunnel(t testing.TB, device string, port uint16, routes ...Route
 		t.Fatalf("open %s: %v", device, err)
 	}
 	return tn
+}
+
+// persistentTunnel opens a tunnel where time limits are so short that a busy machine may need several attempts.
+func (a *agent) persistentTunnel(t testing.TB, device string, port uint16) (tn *Tunnel) {
+	t.Helper()
+	until(t, "a tunnel to "+device, func() bool {
+		var err error
+		tn, err = a.Open(context.Background(), OpenRequest{Device: device, Port: port})
+		return err == nil
+	})
+	return tn
+}
+
+// open is how many flows the node serves now.
+func (a *agent) open() (n int) {
+	for _, s := range a.Served() {
+		n += s.Open
+	}
+	return n
+}
+
+// freePort is a local address that nobody else gets, for who listens there twice.
+func freePort(t testing.TB) netip.AddrPort {
+	p, err := carrier.FreePort()
+	check(t, err)
+	return netip.AddrPortFrom(loopback(), p)
 }
 
 func dialTunnel(t testing.TB, tn *Tunnel) *net.TCPConn {
