@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -15,6 +16,9 @@ import (
 
 	"culvert/protocol"
 )
+
+// patience is how long an event that must come is waited for, however slow and busy the machine is.
+const patience = 2 * time.Minute
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -40,6 +44,7 @@ func node(domain protocol.Domain, n byte) protocol.ID {
 func start(t testing.TB, cfg Config) (*Relay, string) {
 	t.Helper()
 	cfg.Verify = verify
+	cfg.Hello, cfg.Wait = patience, cmp.Or(cfg.Wait, patience) // nobody is too slow unless the test is about it
 	r, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -80,16 +85,33 @@ func dial(t testing.TB, addr string) *net.TCPConn {
 // join joins two nodes and returns their connections.
 func join(t testing.TB, addr string, a, b protocol.ID, token byte) (*net.TCPConn, *net.TCPConn) {
 	t.Helper()
-	ca, cb := dial(t, addr), dial(t, addr)
-	got := make(chan error, 1)
-	go func() { got <- Join(context.Background(), ca, message(a, b, token)) }()
-	if err := Join(context.Background(), cb, message(b, a, token)); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-got; err != nil {
+	ca, cb, err := tryJoin(t, addr, a, b, token)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return ca, cb
+}
+
+func tryJoin(t testing.TB, addr string, a, b protocol.ID, token byte) (ca, cb *net.TCPConn, err error) {
+	t.Helper()
+	ca, cb = dial(t, addr), dial(t, addr)
+	got := make(chan error, 1)
+	go func() { got <- Join(context.Background(), ca, message(a, b, token)) }()
+	err = Join(context.Background(), cb, message(b, a, token))
+	return ca, cb, errors.Join(err, <-got)
+}
+
+// joinIdle is join where a pair is given up for idle so soon that a busy machine may need several attempts, which it counts.
+func joinIdle(t testing.TB, addr string) (a, b *net.TCPConn, pairs byte) {
+	t.Helper()
+	for pairs = 1; pairs < 100; pairs++ {
+		var err error
+		if a, b, err = tryJoin(t, addr, node(7, 1), node(7, 2), pairs); err == nil {
+			return a, b, pairs
+		}
+	}
+	t.Fatal("no pair lasts until both ends are told")
+	return nil, nil, 0
 }
 
 func TestBytesBothWaysWithHalfClose(t *testing.T) {
@@ -148,13 +170,15 @@ func refused(t *testing.T, addr string, msg []byte) {
 }
 
 func TestRefused(t *testing.T) {
-	r, addr := start(t, Config{Wait: 200 * time.Millisecond})
 	a, b, c, foreign := node(7, 1), node(7, 2), node(7, 3), node(8, 2)
+	r, addr := start(t, Config{Wait: 20 * time.Millisecond})
+	refused(t, addr, message(a, b, 9)) // b never comes
+	waitFor(t, r, "the other end did not come", 1)
+	r, addr = start(t, Config{})
 	refused(t, addr, []byte("nobody signed this"))
 	refused(t, addr, message(a, foreign, 1))
 	refused(t, addr, message(a, a, 1))
 	refused(t, addr, message(a, b, 0))
-	refused(t, addr, message(a, b, 9)) // b never comes
 	join(t, addr, a, b, 1)
 	refused(t, addr, message(a, b, 1)) // spent
 	refused(t, addr, message(b, a, 1))
@@ -173,7 +197,7 @@ func TestRefused(t *testing.T) {
 	waitFor(t, r, "joined", 4) // each end is counted after it has been told
 	s := r.Stats()
 	for k, n := range map[string]uint64{"join not verified": 1, "the two ends do not fit": 3, "token spent": 3,
-		"the other end did not come": 1, "joined": 4} {
+		"the other end did not come": 0, "joined": 4} {
 		if s[k] != n {
 			t.Errorf("%s: %d, want %d", k, s[k], n)
 		}
@@ -182,7 +206,7 @@ func TestRefused(t *testing.T) {
 
 func waitFor(t *testing.T, r *Relay, key string, n uint64) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); r.Stats()[key] != n; {
+	for end := time.Now().Add(patience); r.Stats()[key] != n; {
 		if time.Now().After(end) {
 			t.Fatalf("%s is %d, want %d", key, r.Stats()[key], n)
 		}
@@ -206,7 +230,7 @@ func TestAllowances(t *testing.T) {
 
 func TestIdleAndDrop(t *testing.T) {
 	_, addr := start(t, Config{Idle: 50 * time.Millisecond})
-	_, b := join(t, addr, node(7, 1), node(7, 2), 1)
+	_, b, _ := joinIdle(t, addr)
 	if _, err := io.ReadAll(b); err == nil {
 		t.Error("an idle pair ended in order")
 	}
