@@ -21,10 +21,13 @@ const (
 	lingerFor = 500 * time.Millisecond
 )
 
+// times are the time limits that a test may want longer than its machine is slow.
+type times struct{ handshake, linger time.Duration }
+
 // transportConfig is one side's. Streams from the peer are for the accepting side alone.
-func transportConfig(streams int64) *quic.Config {
+func (t times) transportConfig(streams int64) *quic.Config {
 	return &quic.Config{
-		HandshakeIdleTimeout:           handshakeFor / 2,
+		HandshakeIdleTimeout:           t.handshake / 2,
 		MaxIdleTimeout:                 idleFor,
 		InitialStreamReceiveWindow:     firstStream,
 		MaxStreamReceiveWindow:         mostStream,

@@ -112,7 +112,7 @@ func (c *Conn) linger() {
 	c.writing.Unlock()
 	if err == nil {
 		c.reading.Lock()
-		_ = c.s.SetReadDeadline(time.Now().Add(lingerFor))
+		_ = c.s.SetReadDeadline(time.Now().Add(c.e.times.linger))
 		_, _ = io.Copy(io.Discard, c.s)
 		c.reading.Unlock()
 	}

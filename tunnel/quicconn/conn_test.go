@@ -22,7 +22,7 @@ import (
 
 // patience is far more than anything takes; no test passes by it.
 func patience(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), longEnough)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -177,6 +177,7 @@ func TestDeadlines(t *testing.T) {
 // The last words of who closes arrive, although Close does not wait.
 func TestCloseDelivers(t *testing.T) {
 	a, b := newNode(t, 1), newNode(t, 2)
+	a.times.linger = longEnough // it is over as soon as the other side has read everything
 	for range 20 {
 		from, to := connect(t, a, b)
 		out, in := pair(t, from, to)
@@ -258,13 +259,12 @@ func TestRebinding(t *testing.T) {
 // Nobody is answered who was not asked for.
 func TestStrangers(t *testing.T) {
 	a, b := newNode(t, 1), newNode(t, 2)
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-	defer cancel()
-	if _, err := a.Dial(ctx, b.addr(), link.ClientTLS(&a.cert, b.peer)); err == nil {
-		t.Error("a stranger was let in")
-	}
-	if n := b.lane.Stats()["stranger"]; n == 0 {
-		t.Error("a stranger's datagrams were not counted")
+	for b.lane.Stats()["stranger"] == 0 { // his datagrams are counted
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		if _, err := a.Dial(ctx, b.addr(), link.ClientTLS(&a.cert, b.peer)); err == nil {
+			t.Error("a stranger was let in")
+		}
+		cancel()
 	}
 	// Admitted, but waited for no longer: no certificate is shown.
 	b.lane.Admit(time.Now(), a.addr(), time.Now().Add(time.Minute))
@@ -331,12 +331,10 @@ func TestDialledBeforeAwaited(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for end := time.Now().Add(10 * time.Second); strangers() == before && time.Now().Before(end); {
+	for end := time.Now().Add(longEnough); strangers() == before && time.Now().Before(end); {
 		runtime.Gosched()
 	}
-	ctx, cancel := context.WithTimeout(patience(t), 10*time.Second)
-	defer cancel()
-	if _, err := b.AcceptFrom(ctx, a.addr(), link.ServerTLS(&b.cert)); err != nil {
+	if _, err := b.AcceptFrom(patience(t), a.addr(), link.ServerTLS(&b.cert)); err != nil {
 		t.Error(err)
 	}
 	dialled.Wait()
@@ -447,7 +445,7 @@ func TestAlone(t *testing.T) {
 	check(t, err)
 	at := sock.LocalAddr().(*net.UDPAddr).AddrPort()
 	c := &node{cert: a.cert, peer: a.peer}
-	c.Endpoint, err = New(Alone(sock, b.addr()))
+	c.Endpoint, err = newEndpoint(Alone(sock, b.addr()), patient)
 	check(t, err)
 	t.Cleanup(func() {
 		_ = c.Endpoint.Close()
@@ -490,7 +488,7 @@ func TestAloneIsDialledEarly(t *testing.T) {
 	sock, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	check(t, err)
 	at := sock.LocalAddr().(*net.UDPAddr).AddrPort()
-	e, err := New(Alone(sock, a.addr()))
+	e, err := newEndpoint(Alone(sock, a.addr()), patient)
 	check(t, err)
 	t.Cleanup(func() {
 		_ = e.Close()
@@ -527,10 +525,15 @@ func TestIdleCost(t *testing.T) {
 		from, to := connect(t, a, b)
 		all = append(all, from, to)
 	}
-	goroutines, bytes := (runtime.NumGoroutine()-before)/many, (inUse()-heap)/many
-	t.Logf("an idle connection: %d goroutines and %d KiB at both ends together", goroutines, bytes>>10)
-	if goroutines > 4 || bytes > 256<<10 {
-		t.Errorf("%d goroutines, %d bytes", goroutines, bytes)
+	for end := time.Now().Add(longEnough); ; { // the goroutines of the handshakes may be at their ends still
+		goroutines, bytes := (runtime.NumGoroutine()-before)/many, (inUse()-heap)/many
+		if goroutines <= 4 && bytes <= 256<<10 {
+			t.Logf("an idle connection: %d goroutines and %d KiB at both ends together", goroutines, bytes>>10)
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, %d bytes", goroutines, bytes)
+		}
 	}
 	for _, c := range all {
 		_ = c.Close()

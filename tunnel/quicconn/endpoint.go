@@ -48,6 +48,7 @@ type Endpoint struct {
 	ctx       context.Context
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
+	times     times
 
 	mu       sync.Mutex
 	closed   bool
@@ -66,12 +67,14 @@ type expectation struct {
 const mostTries = 16
 
 // New starts an endpoint on s, which stays the caller's: it is read until Close.
-func New(s Socket) (*Endpoint, error) {
-	e := &Endpoint{socket: s, expected: make(map[netip.AddrPort][]*expectation)}
+func New(s Socket) (*Endpoint, error) { return newEndpoint(s, times{handshakeFor, lingerFor}) }
+
+func newEndpoint(s Socket, t times) (*Endpoint, error) {
+	e := &Endpoint{socket: s, times: t, expected: make(map[netip.AddrPort][]*expectation)}
 	e.transport = &quic.Transport{Conn: s, ConnectionIDGenerator: minter{s}, DisableVersionNegotiationPackets: true}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	var err error
-	conf := transportConfig(mostStreams)
+	conf := t.transportConfig(mostStreams)
 	conf.GetConfigForClient = e.begun
 	e.listener, err = e.transport.Listen(&tls.Config{GetConfigForClient: e.greeted, MinVersion: tls.VersionTLS13}, conf)
 	if err != nil {
@@ -96,9 +99,9 @@ func (minter) ConnectionIDLen() int { return 10 }
 
 // Dial connects to addr as TLS client.
 func (e *Endpoint) Dial(ctx context.Context, addr netip.AddrPort, conf *tls.Config) (*Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeFor)
+	ctx, cancel := context.WithTimeout(ctx, e.times.handshake)
 	defer cancel()
-	qc, err := e.transport.Dial(ctx, net.UDPAddrFromAddrPort(plain(addr)), conf, transportConfig(-1))
+	qc, err := e.transport.Dial(ctx, net.UDPAddrFromAddrPort(plain(addr)), conf, e.times.transportConfig(-1))
 	if err != nil {
 		return nil, fmt.Errorf("QUIC to %s: %w", addr, err)
 	}
@@ -113,7 +116,7 @@ func (e *Endpoint) Dial(ctx context.Context, addr netip.AddrPort, conf *tls.Conf
 // AcceptFrom admits addr and waits for one connection from there, with its first stream.
 func (e *Endpoint) AcceptFrom(ctx context.Context, addr netip.AddrPort, conf *tls.Config) (*Conn, error) {
 	addr = plain(addr)
-	ctx, cancel := context.WithTimeout(ctx, 2*handshakeFor)
+	ctx, cancel := context.WithTimeout(ctx, 2*e.times.handshake)
 	defer cancel()
 	x := &expectation{tls: conf, got: make(chan *quic.Conn, 1)}
 	e.mu.Lock()
@@ -175,7 +178,7 @@ func (e *Endpoint) begun(c *quic.ClientInfo) (*quic.Config, error) {
 	for _, x := range e.expected[addr] {
 		if x.tries < mostTries {
 			x.tries++
-			return transportConfig(mostStreams), nil
+			return e.times.transportConfig(mostStreams), nil
 		}
 	}
 	return nil, ErrUnexpected

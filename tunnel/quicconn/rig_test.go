@@ -21,6 +21,12 @@ import (
 	"culvert/tunnel/link"
 )
 
+// longEnough is how long an event that must come is waited for, however slow and busy the machine is.
+const longEnough = 2 * time.Minute
+
+// patient gives a handshake the time that a busy machine needs.
+var patient = times{handshake: longEnough, linger: lingerFor}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // node is one end of a test: a UDP socket with its reader, a lane and an endpoint.
@@ -58,7 +64,7 @@ func newNode(t testing.TB, seed byte) *node {
 	n.lane = carrier.NewLane(&counted{n.udp, &n.sent})
 	var wg sync.WaitGroup
 	wg.Go(func() { readInto(n.udp, n.lane) })
-	n.Endpoint, err = New(n.lane)
+	n.Endpoint, err = newEndpoint(n.lane, patient)
 	check(t, err)
 	t.Cleanup(func() {
 		_ = n.Endpoint.Close()
@@ -106,7 +112,7 @@ func connect(t testing.TB, a, b *node) (from, to *Conn) {
 // connectBy is connect where a dials b at addr and b sees a at seen.
 func connectBy(t testing.TB, a, b *node, addr, seen netip.AddrPort) (from, to *Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), longEnough)
 	defer cancel()
 	var wg sync.WaitGroup
 	var err error
