@@ -3,6 +3,7 @@ package punch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -17,7 +18,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 30 * time.Second // before a test gives up on an event that must come
+// patience is how long an event that must come is waited for, however slow and busy the machine is.
+const patience = 2 * time.Minute
 
 // node is a real socket on loopback with its meetings and a read loop.
 type node struct {
@@ -96,44 +98,59 @@ type met struct {
 	err  error
 }
 
-// both runs the two ends; the tunnel-node's answer reaches the requester after it has begun.
-func both(t *testing.T, u, n *node, uSide, nSide Side) (Path, Path) {
+// both runs the two ends until they have met; the tunnel-node's answer reaches the requester after it has begun. Where the
+// machine stands still for a second or two, a meeting is rightly given up, and another one takes place.
+func both(t *testing.T, u, n *node, uSide, nSide Side) (a, b Path, tries byte) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	results := [2]chan met{make(chan met, 1), make(chan met, 1)}
-	answer := make(chan Side, 1)
-	first := meeting(1, true, uSide, Side{})
-	first.Answer = answer
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() { p, err := u.all.Meet(ctx, first); results[0] <- met{p, err} })
-	wg.Go(func() {
-		answer <- nSide
-		p, err := n.all.Meet(ctx, meeting(1, false, nSide, uSide))
-		results[1] <- met{p, err}
-	})
-	a, b := <-results[0], <-results[1]
-	if a.err != nil || b.err != nil {
-		t.Fatalf("%v, %v", a.err, b.err)
+	for tries = 1; ; tries++ {
+		x, y := once(ctx, u, n, uSide, nSide, tries)
+		if x.err == nil && y.err == nil {
+			a, b = x.path, y.path
+			break
+		}
+		for _, m := range []met{x, y} {
+			if m.path.Conn != nil {
+				_ = m.path.Conn.Close()
+			}
+		}
+		if ctx.Err() != nil || tries == 100 {
+			t.Fatalf("%v, %v", x.err, y.err)
+		}
 	}
-	for _, p := range []Path{a.path, b.path} {
+	for _, p := range []Path{a, b} {
 		if p.Took <= 0 || p.Packets == 0 || p.Main == (p.Conn != nil) {
 			t.Errorf("%+v", p)
 		}
 	}
-	return a.path, b.path
+	return a, b, tries
+}
+
+func once(ctx context.Context, u, n *node, uSide, nSide Side, token byte) (a, b met) {
+	answer := make(chan Side, 1)
+	first := meeting(token, true, uSide, Side{})
+	first.Answer = answer
+	var wg sync.WaitGroup
+	wg.Go(func() { a.path, a.err = u.all.Meet(ctx, first) })
+	wg.Go(func() {
+		answer <- nSide
+		b.path, b.err = n.all.Meet(ctx, meeting(token, false, nSide, uSide))
+	})
+	wg.Wait()
+	return a, b
 }
 
 func TestMeetOverMainSockets(t *testing.T) {
 	u, n := newNode(t, nil), newNode(t, nil)
 	uSide, nSide := u.side(protocol.MappingIndependent), n.side(protocol.MappingIndependent)
-	p, q := both(t, u, n, uSide, nSide)
+	p, q, tries := both(t, u, n, uSide, nSide)
 	if !p.Main || !q.Main || p.Remote != nSide.Candidates[0].Addr.AddrPort || q.Remote != uSide.Candidates[0].Addr.AddrPort {
 		t.Fatalf("%+v, %+v", p, q)
 	}
-	if c := u.all.Counters(); c.Found != 1 || c.Failed != 0 || c.Sent != int64(p.Packets) {
-		t.Errorf("%+v of %+v", c, p)
+	// It may have sent more than that, as it goes on confirming for a moment.
+	if c := u.all.Counters(); c.Found == 0 || c.Found+c.Failed != int64(tries) || c.Sent < int64(p.Packets) {
+		t.Errorf("%+v of %+v at the %d. try", c, p, tries)
 	}
 }
 
@@ -158,7 +175,7 @@ func exchange(t *testing.T, hard Path, easy *node, easyPath Path) {
 // A hard requester keeps the one socket that hears.
 func TestHardRequester(t *testing.T) {
 	u, n := newNode(t, func(n *node) { n.mute = true }), newNode(t, nil)
-	p, q := both(t, u, n, nowhere(protocol.MappingRandom), n.side(protocol.MappingIndependent))
+	p, q, _ := both(t, u, n, nowhere(protocol.MappingRandom), n.side(protocol.MappingIndependent))
 	if p.Main || !q.Main {
 		t.Fatalf("%+v, %+v", p, q)
 	}
@@ -182,31 +199,50 @@ func TestHardTunnelNodeConfirmsAgain(t *testing.T) {
 	uSide, nSide := u.side(protocol.MappingIndependent), nowhere(protocol.MappingSequential)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	result := make(chan met, 1)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() { p, err := u.all.Meet(ctx, meeting(1, true, uSide, nSide)); result <- met{p, err} })
-	q, err := n.all.Meet(ctx, meeting(1, false, nSide, uSide))
-	must(t, err)
-	if q.Main {
-		t.Fatalf("%+v", q)
+	meet := func(token byte) error {
+		confirmed.Store(0)
+		result := make(chan met, 1)
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() { p, err := u.all.Meet(ctx, meeting(token, true, uSide, nSide)); result <- met{p, err} })
+		q, err := n.all.Meet(ctx, meeting(token, false, nSide, uSide))
+		if err != nil {
+			<-result
+			return err
+		}
+		if q.Main {
+			t.Fatalf("%+v", q)
+		}
+		defer q.Conn.Close()
+		heard := make(chan string, 1)
+		_ = q.Conn.SetReadDeadline(time.Now().Add(patience))
+		wg.Go(func() {
+			var buf [100]byte
+			k, _, _ := q.Conn.ReadFrom(buf[:])
+			heard <- string(buf[:k])
+		})
+		r := <-result
+		if r.err != nil {
+			_ = q.Conn.SetReadDeadline(time.Unix(1, 0))
+			return r.err
+		}
+		must(t, u.Send(r.path.Remote, []byte("quic")))
+		if got := <-heard; got != "quic" {
+			t.Errorf("%q", got)
+		}
+		if n := confirmed.Load(); n <= 3 {
+			t.Errorf("%d confirmations seen, three of them lost", n)
+		}
+		return nil
 	}
-	defer q.Conn.Close()
-	heard := make(chan string, 1)
-	_ = q.Conn.SetReadDeadline(time.Now().Add(patience))
-	wg.Go(func() {
-		var buf [100]byte
-		k, _, _ := q.Conn.ReadFrom(buf[:])
-		heard <- string(buf[:k])
-	})
-	r := <-result
-	must(t, r.err)
-	must(t, u.Send(r.path.Remote, []byte("quic")))
-	if got := <-heard; got != "quic" {
-		t.Errorf("%q", got)
-	}
-	if n := confirmed.Load(); n <= 3 {
-		t.Errorf("%d confirmations seen, three of them lost", n)
+	for token := byte(1); ; token++ { // where the machine stands still for a second or two, a meeting is rightly given up
+		err := meet(token)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil || token == 100 {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -246,8 +282,24 @@ func TestMeetEndsWithItsContext(t *testing.T) {
 }
 
 func TestMeetingsLimits(t *testing.T) {
+	for {
+		began := time.Now()
+		wrong := limits(t)
+		if time.Since(began) > plainTime {
+			continue // the first of the meetings may have been over before the last began
+		}
+		if wrong != nil {
+			t.Error(wrong)
+		}
+		return
+	}
+}
+
+// limits says what is wrong with the limits of as many meetings as there may be.
+func limits(t *testing.T) error {
 	n := newNode(t, nil)
 	n.all.sockets = 0 // nobody gets any
+	var wrong []error
 	errs := make(chan error, mostMeetings)
 	var wg sync.WaitGroup
 	for i := range mostMeetings {
@@ -257,26 +309,27 @@ func TestMeetingsLimits(t *testing.T) {
 		wg.Go(func() { _, err := n.all.Meet(t.Context(), w); errs <- err })
 		for live := false; !live; { // Meet has put it on the list
 			n.all.mu.Lock()
-			live = n.all.live[end.Pair()] != nil
+			live = n.all.live[end.Pair()] != nil || len(errs) > 0
 			n.all.mu.Unlock()
 		}
 	}
 	if _, err := n.all.Meet(t.Context(), lonely(1)); !errors.Is(err, ErrTwice) {
-		t.Errorf("the same again: %v", err)
+		wrong = append(wrong, fmt.Errorf("the same again: %w", err))
 	}
 	if _, err := n.all.Meet(t.Context(), lonely(200)); !errors.Is(err, ErrBusy) {
-		t.Errorf("one too many: %v", err)
+		wrong = append(wrong, fmt.Errorf("one too many: %w", err))
 	}
 	n.all.Close()
 	wg.Wait()
 	for range mostMeetings {
 		if err := <-errs; !errors.Is(err, ErrClosed) {
-			t.Error(err)
+			wrong = append(wrong, err)
 		}
 	}
 	if _, err := n.all.Meet(t.Context(), lonely(1)); !errors.Is(err, ErrClosed) {
-		t.Errorf("after the end: %v", err)
+		wrong = append(wrong, fmt.Errorf("after the end: %w", err))
 	}
+	return errors.Join(wrong...)
 }
 
 func TestNoSocketsToBeHad(t *testing.T) {
