@@ -72,6 +72,9 @@ func (f *fake) start(t *testing.T) *fake {
 		f.external = public
 	}
 	f.epoch, f.ports.search = 1000, 400*time.Millisecond
+	if f.version > 0 && f.web == nil {
+		f.ports.search = probeTimeout // it is over with the answer, which takes its time on a busy machine
+	}
 	f.server = httptest.NewServer(http.HandlerFunc(f.http))
 	f.ports.pmp = f.serve(func(b []byte) []byte { return f.portControl(b) })
 	f.ports.ssdp = f.serve(func(b []byte) []byte { return f.search(b) })
@@ -170,6 +173,9 @@ func (f *fake) search(b []byte) []byte {
 	}
 	return fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\nST: %s\r\nUSN: uuid:1::x\r\nEXT:\r\nLOCATION: %s\r\n\r\n", st[1], at)
 }
+
+// patience is how long an event that must come is waited for, however slow and busy the machine is.
+const patience = 2 * time.Minute
 
 const rootXML = `<?xml version="1.0"?>
 <root xmlns="urn:schemas-upnp-org:device-1-0"><specVersion><major>1</major><minor>0</minor></specVersion>

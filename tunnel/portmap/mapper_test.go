@@ -40,14 +40,14 @@ func newRig(t *testing.T, f *fake, verify func(context.Context, Mapping) error) 
 
 func (r *rig) end(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	must(t, "close", r.Close(ctx))
 }
 
 func (r *rig) await(t *testing.T, fits func([]Mapping) bool) []Mapping {
 	t.Helper()
-	limit := time.After(time.Minute)
+	limit := time.After(patience)
 	for {
 		select {
 		case l := <-r.changes:
@@ -55,7 +55,7 @@ func (r *rig) await(t *testing.T, fits func([]Mapping) bool) []Mapping {
 				return l
 			}
 		case <-limit:
-			t.Fatalf("not within a minute: %+v", r.Status())
+			t.Fatalf("not in time: %+v", r.Status())
 		}
 	}
 }
@@ -76,7 +76,7 @@ func (r *rig) state(t *testing.T, protocol string, want State) (s Status) {
 // until waits until what is known of the protocols is as it should be.
 func (r *rig) until(t *testing.T, what string, holds func([]Status) bool) {
 	t.Helper()
-	limit := time.After(time.Minute)
+	limit := time.After(patience)
 	for !holds(r.Status()) {
 		select {
 		case <-limit:
@@ -325,11 +325,11 @@ func TestLyingAnswers(t *testing.T) {
 				return wrong(b)
 			}}).start(t)
 			c := &pcpClient{datagrams: datagrams{here, f.ports.pmp}, inside: testPort, secret: []byte("x")}
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-			defer cancel()
-			if _, _, err := c.probe(ctx); err != nil {
+			if _, _, err := c.probe(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
 			if g, err := c.open(ctx, grant{}); err == nil {
 				t.Errorf("believed: %+v", g)
 			}
