@@ -87,8 +87,8 @@ sim-full: ## 10,000 of them, and every scenario as often as it is promised
 
 netlab: build demo-nat ## real NATs, real devices, in network namespaces; needs root and .ci/run's packages
 	CULVERT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 15m -p 1 -tags netlab ./bench/netlab/...
-	$(GO) test -count=1 -timeout 3m -tags netns ./discovery ./discovery/nat
-	$(GO) test -count=1 -timeout 3m -tags netns ./tunnel/portmap
+	$(GO) test -count=1 -timeout 10m -tags netns ./discovery ./discovery/nat
+	$(GO) test -count=1 -timeout 10m -tags netns ./tunnel/portmap
 	$(GO) test -count=1 -timeout 3m -tags tmpfs -run '^TestFullFileSystem$$' ./node/nodetest
 
 netlab-full: build ## every kind of site with every other, ROUNDS times, then faults, devices and an idle agent at length; as root

@@ -67,6 +67,19 @@ func rawSockets() bool {
 	return true
 }
 
+// patience is how long an event that must come is waited for, however slow and busy the machine is.
+const patience = 2 * time.Minute
+
+// until waits for what the kernel does in its own time.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); sleep(t.Context(), 5*time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
 // site is a LAN: a namespace with a bridge, which is also its router, and the agent's interface on it.
 type site struct {
 	t     *testing.T
@@ -123,15 +136,11 @@ func raise(t *testing.T, nl *netlink.Handle, name string, addrs ...string) netli
 // running waits until the kernel lets the link carry packets, which it puts off by up to a second after another link's change.
 func running(t *testing.T, nl *netlink.Handle, name string) {
 	t.Helper()
-	for range 500 {
+	until(t, "link "+name+" runs", func() bool {
 		l, err := nl.LinkByName(name)
 		must(t, "link "+name, err)
-		if l.Attrs().RawFlags&unix.IFF_RUNNING != 0 && l.Attrs().OperState == netlink.OperUp {
-			return
-		}
-		sleep(t.Context(), 10*time.Millisecond)
-	}
-	t.Fatalf("link %s does not run", name)
+		return l.Attrs().RawFlags&unix.IFF_RUNNING != 0 && l.Attrs().OperState == netlink.OperUp
+	})
 }
 
 // newSite gives the agent the interface name with these addresses, on a LAN whose router has that MAC and those addresses.

@@ -228,7 +228,7 @@ func (h *home) daemon(settings ...string) (stop func()) {
 			h.t.Logf("miniupnpd: %s", b[max(0, len(b)-9000):])
 		}
 	})
-	for range 500 { // until it listens
+	for end := time.Now().Add(patience); time.Now().Before(end); { // until it listens
 		l := h.sh("ss", "-Hlnut")
 		if (slices.Contains(settings, "enable_upnp=no") || strings.Contains(l, ":5000 ")) &&
 			(slices.Contains(settings, "enable_natpmp=no") || strings.Contains(l, ":5351 ")) {
@@ -257,6 +257,18 @@ func (h *home) reach(ctx context.Context, m Mapping) error {
 		return fmt.Errorf("%w: %w", ErrNotReached, err)
 	}
 	return conn.Close()
+}
+
+// reached waits until a mapping that must lead here does.
+func (h *home) reached(m Mapping) {
+	h.t.Helper()
+	var err error
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if err = h.reach(h.t.Context(), m); err == nil {
+			return
+		}
+	}
+	h.t.Errorf("%v: %v", m, err)
 }
 
 // rogue has the router's address and that of another machine of the LAN answer searches, with descriptions at the machine on

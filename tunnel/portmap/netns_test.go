@@ -55,7 +55,7 @@ func newFollow(t *testing.T, h *home, gws ...Gateway) *follow {
 // settled waits until it is known what comes of a protocol.
 func (f *follow) settled(t *testing.T, protocol string) Status {
 	t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(patience)
 	for {
 		for _, s := range f.Status() {
 			if s.Protocol == protocol && s.State != Asking && s.State != Available && s.State != Open {
@@ -72,7 +72,7 @@ func (f *follow) settled(t *testing.T, protocol string) Status {
 
 func (f *follow) end(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := f.Close(ctx); err != nil {
 		t.Errorf("close: %v", err)
@@ -82,7 +82,7 @@ func (f *follow) end(t *testing.T) {
 // await waits for a change that fits.
 func (f *follow) await(t *testing.T, what string, fits func([]Mapping) bool) []Mapping {
 	t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(patience)
 	for {
 		select {
 		case l := <-f.changes:
@@ -94,7 +94,7 @@ func (f *follow) await(t *testing.T, what string, fits func([]Mapping) bool) []M
 			for _, s := range f.Status() {
 				t.Logf("%s %s %s %v", s.Protocol, s.State, s.External, s.Err)
 			}
-			t.Fatalf("%s: not within 30 s", what)
+			t.Fatalf("%s: not in time", what)
 		}
 	}
 }
@@ -126,9 +126,7 @@ func TestEachProtocolAlone(t *testing.T) {
 			if got[0].External.Port() != insidePort || got[0].Internal != netip.AddrPortFrom(lanOwn, insidePort) {
 				t.Errorf("%+v", got)
 			}
-			if err := h.reach(t.Context(), got[0]); err != nil {
-				t.Error(err)
-			}
+			h.reached(got[0])
 			began := time.Now()
 			f.end(t)
 			t.Logf("closed in %s", time.Since(began).Round(time.Millisecond))
@@ -192,9 +190,7 @@ func TestRouterRestarts(t *testing.T) {
 			h.daemon(c.settings...)
 			f.began = time.Now() // the daemon announces itself
 			got := f.await(t, "mapped again", both(c.by, netip.MustParseAddr("192.0.1.3")))
-			if err := h.reach(t.Context(), got[0]); err != nil {
-				t.Error(err)
-			}
+			h.reached(got[0])
 		})
 	}
 }
@@ -229,9 +225,7 @@ func TestForeignPort(t *testing.T) {
 				t.Errorf("both have %v", also)
 			}
 			second.end(t)
-			if err := h.reach(t.Context(), got[0]); err != nil {
-				t.Errorf("the first one's mapping: %v", err)
-			}
+			h.reached(got[0])
 		})
 	}
 }
@@ -262,7 +256,7 @@ func TestNoDaemon(t *testing.T) {
 	for _, p := range []string{"pcp", "nat-pmp", "upnp", "upnp-pinhole"} {
 		s := f.settled(t, p)
 		t.Logf("%s: %s after %s", p, s.State, s.Took.Round(time.Millisecond))
-		if s.State != Absent || s.Took > 3*time.Second {
+		if s.State != Absent {
 			t.Errorf("%+v", s)
 		}
 	}
