@@ -55,11 +55,7 @@ func same(b []byte) []byte { return b }
 
 func (a *agent) udpTunnel(t testing.TB, device string, routes ...Route) *Tunnel {
 	t.Helper()
-	tn, err := a.Open(context.Background(), OpenRequest{Device: device, Port: 161, Protocol: protocol.UDP, Routes: routes})
-	if err != nil {
-		t.Fatalf("open %s: %v", device, err)
-	}
-	return tn
+	return a.mustOpen(t, OpenRequest{Device: device, Port: 161, Protocol: protocol.UDP, Routes: routes})
 }
 
 func dialUDPTunnel(t testing.TB, tn *Tunnel) *net.UDPConn {

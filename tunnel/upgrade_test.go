@@ -251,7 +251,7 @@ func TestSearch(t *testing.T) {
 
 // A tunnel-node whose link died stays in contact for the next one, one whose link was ended does not.
 func TestBusy(t *testing.T) {
-	lost := make(chan protocol.Domain, 1)
+	lost := make(chan protocol.Domain, 16) // who tells does not wait
 	w, user, node := two(t, func(_ *agent, c *Config, _ *Identity) { c.Lost = func(d protocol.Domain) { lost <- d } })
 	w.device("echo", "192.168.7.50:9100", 2, echoDevice, node)
 	if node.Busy(testDomain) || user.Busy(testDomain) {

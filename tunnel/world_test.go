@@ -353,11 +353,47 @@ func hashDevice(c *net.TCPConn) { // answers the hash of all it got, once the se
 // tunnel opens a tunnel or fails the test.
 func (a *agent) tunnel(t testing.TB, device string, port uint16, routes ...Route) *Tunnel {
 	t.Helper()
-	tn, err := a.Open(context.Background(), OpenRequest{Device: device, Port: port, Routes: routes})
-	if err != nil {
-		t.Fatalf("open %s: %v", device, err)
+	return a.mustOpen(t, OpenRequest{Device: device, Port: port, Routes: routes})
+}
+
+// settled waits until the tunnel-node has the tunnel's link in its table: flows are served as soon as the two have greeted.
+func (w *world) settled(t testing.TB, tn *Tunnel) {
+	t.Helper()
+	tn.mu.Lock()
+	p := tn.path
+	tn.mu.Unlock()
+	if p == nil || p.link == nil {
+		return
 	}
-	return tn
+	w.mu.Lock()
+	node := w.agents[p.node]
+	w.mu.Unlock()
+	until(t, "the tunnel-node has the link", func() bool {
+		node.mu.Lock()
+		defer node.mu.Unlock()
+		for l := range node.links {
+			if l.Number() == p.link.Number() {
+				return true
+			}
+		}
+		return p.link.Err() != nil
+	})
+}
+
+// mustOpen tries again where a time limit has passed on the way, as it may on a machine that stands still for seconds.
+func (a *agent) mustOpen(t testing.TB, q OpenRequest) *Tunnel {
+	t.Helper()
+	for end := time.Now().Add(longEnough); ; {
+		tn, err := a.Open(context.Background(), q)
+		if err == nil {
+			a.w.settled(t, tn)
+			return tn
+		}
+		var none *NoRouteError
+		if !errors.As(err, &none) || none.Receipt.Took < 2*time.Second || time.Now().After(end) {
+			t.Fatalf("open %s: %v", q.Device, err)
+		}
+	}
 }
 
 // persistentTunnel opens a tunnel where time limits are so short that a busy machine may need several attempts.
