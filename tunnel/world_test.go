@@ -228,6 +228,7 @@ func (w *world) relayNode(addr string) *relayNode {
 	at := netip.MustParseAddrPort(addr)
 	n := &relayNode{peer: protocol.Peer{ID: protocol.NodeID(77, p.Signing.Public()), Addr: at}}
 	r, err := relay.New(relay.Config{
+		Hello: longEnough, Wait: longEnough,
 		Verify: func(raw []byte) (*protocol.Verified, protocol.RelayJoin, error) {
 			var j protocol.RelayJoin
 			if len(raw) < protocol.IDSize {
