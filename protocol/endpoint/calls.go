@@ -45,6 +45,8 @@ type call struct {
 	before, behind *call // in the line
 	place          int   // in the heap
 
+	begun atomic.Bool // whoever began it has let it go, so that its memory may be used again once it is answered
+
 	short [smallPayload]byte // a payload that is no longer
 }
 
@@ -248,7 +250,7 @@ func (t *callTable) answer(id uint64, plain func(*call) bool) (done CallID, oneW
 		return 0, false, false
 	}
 	done, oneWay = c.id, c.oneWay
-	free := !c.shared
+	free := !c.shared && c.begun.Load()
 	sh.mu.Unlock()
 	if free {
 		*c = call{}

@@ -21,40 +21,39 @@ func (e *Endpoint) Call(now time.Time, local protocol.ID, to protocol.Peer, cmd 
 	}
 	c.local, c.peer, c.cmd, c.began, c.deadline = h.local, h.peer, cmd, now, now.Add(timeout)
 	c.keep(payload)
-	if err := e.begin(now, c, &h, out); err != nil {
-		return 0, err
-	}
-	return c.id, nil
+	return e.begin(now, c, &h, out)
 }
 
 // begin sends a call for the first time. Where a session stands, that takes one look at the peer, which was route's, and one at
 // the table of calls.
-func (e *Endpoint) begin(now time.Time, c *call, h *hop, out *Outbox) error {
+func (e *Endpoint) begin(now time.Time, c *call, h *hop, out *Outbox) (CallID, error) {
 	if !h.addr.IsValid() {
-		return fmt.Errorf("%w: %s", ErrNoRoute, c.to.ID.Short())
+		return 0, fmt.Errorf("%w: %s", ErrNoRoute, c.to.ID.Short())
 	}
 	s := h.session
 	if s == nil || now.Before(h.signed) || !e.sealable(c) || e.ended(now, s) || e.ageing(now, s) {
 		c.shared = true
 		if err := e.start(now, c); err != nil {
-			return err
+			return 0, err
 		}
 		if err := e.transmit(now, c, out); err != nil {
 			e.calls.finish(c)
-			return err
+			return 0, err
 		}
-		return nil
+		return c.id, nil
 	}
 	c.idUsed, c.attempts = true, append(c.room[:0], attempt{sent: now, session: s})
 	if err := e.start(now, c); err != nil {
-		return err
+		return 0, err
 	}
-	if !out.pack(e, s, h.addr, c.cmd, false, uint64(c.id), c.payload) {
+	id := c.id
+	if !out.pack(e, s, h.addr, c.cmd, false, uint64(id), c.payload) {
 		e.calls.finish(c)
-		return tooLong(c.cmd, len(c.payload))
+		return 0, tooLong(c.cmd, len(c.payload))
 	}
+	c.begun.Store(true)
 	s.touch(now)
-	return nil
+	return id, nil
 }
 
 func tooLong(c protocol.Command, n int) error {
@@ -265,7 +264,8 @@ func (e *Endpoint) Send(now time.Time, local protocol.ID, to protocol.Peer, cmd 
 	c.local, c.peer, c.cmd, c.began, c.deadline = h.local, h.peer, cmd, now, now.Add(oneWayKept)
 	c.oneWay = true
 	c.keep(payload)
-	return e.begin(now, c, &h, out)
+	_, err := e.begin(now, c, &h, out)
+	return err
 }
 
 // Reply answers v in the form that it came in, to where it came from.
