@@ -95,7 +95,7 @@ func TestRogueSuperNode(t *testing.T) {
 		for _, a := range asking {
 			for _, route := range []string{"punched", "relayed"} {
 				wg.Go(func() {
-					tun, err := a.open(client.OpenRequest{Device: d.name, Port: d.portText(), Route: route})
+					tun, err := a.answered(client.OpenRequest{Device: d.name, Port: d.portText(), Route: route})
 					if err != nil {
 						t.Errorf("%s: %s gets no %s tunnel: %v", name, a.name, route, err)
 					} else if tun.Route != route {
