@@ -32,6 +32,12 @@ func TestPunched(t *testing.T) {
 		t.Fatalf("route %s was taken", tun.Route)
 	}
 	talk(t, tun.Local, d.name).Close()
+	met := make(map[*agent]uint64)
+	for _, a := range []*agent{user, at} {
+		if met[a] = count(a.node, "punch: met"); met[a] == 0 {
+			t.Errorf("%s: no meeting: %v", a.name, a.node.Stats())
+		}
+	}
 
 	// A job of some size, both ways, with a stream of its own.
 	data := make([]byte, 32<<20)
@@ -51,10 +57,10 @@ func TestPunched(t *testing.T) {
 	took := time.Since(began)
 	t.Logf("%d MiB there and back in %s (%.0f Mbit/s each way)", len(data)>>20, took, float64(len(data))*8/1e6/took.Seconds())
 
-	// Nothing of it went another way.
-	for _, a := range []*agent{user, at} {
-		if n := count(a.node, "punch: met"); n != 1 {
-			t.Errorf("%s: %d meetings: %v", a.name, n, a.node.Stats())
+	// Nothing of it went another way, or by another meeting.
+	for a, before := range met {
+		if n := count(a.node, "punch: met"); n != before {
+			t.Errorf("%s: %d meetings, %d before the job: %v", a.name, n, before, a.node.Stats())
 		}
 	}
 	if n := count(at.node, "tunnels: bulk taken"); n != 1 {

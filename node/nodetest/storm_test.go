@@ -274,8 +274,8 @@ func (s *storm) looked() (sum uint64) {
 
 func (s *storm) reply(b []byte) {
 	s.t.Helper()
-	if b[0] == protocol.TypeSealed {
-		return // to the fence, whose session is the only one here
+	if b[0] == protocol.TypeSealed || b[0] == protocol.TypeBundle {
+		return // to the fence, whose session is the only one here: one answer, or two where it has asked again
 	}
 	s.replies++
 	s.types[b[0]]++
