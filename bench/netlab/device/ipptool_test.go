@@ -18,7 +18,7 @@ Summary: 3 tests, 1 passed, 1 failed, 1 skipped
 `
 
 func TestPatient(t *testing.T) {
-	const in = "{\n\tOPERATION Create-Job\n}\n{\n\tOPERATION Cancel-Job\n}\n{\n\tOPERATION Print-Job\n\tSTATUS server-error-busy REPEAT-MATCH\n}\n"
+	const in = "{\n\tOPERATION Create-Job\n}\n{\n\tSKIP-IF-DEFINED PRINT_JOB_COMPLETED\n\tOPERATION Cancel-Job\n}\n{\n\tOPERATION Print-Job\n\tSTATUS server-error-busy REPEAT-MATCH\n}\n"
 	const want = "{\n\tDELAY \"0.05,0.2\"\n\tOPERATION Create-Job\n\tSTATUS server-error-busy REPEAT-MATCH REPEAT-LIMIT 100\n}\n" +
 		"{\n\tDELAY \"0.05,0.2\"\n\tOPERATION Cancel-Job\n}\n" +
 		"{\n\tDELAY \"0.05,0.2\"\n\tOPERATION Print-Job\n\tSTATUS server-error-busy REPEAT-MATCH\n}\n"
