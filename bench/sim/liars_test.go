@@ -27,7 +27,7 @@ func TestLiars(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			times := few(*trials, 1)
-			for _, kind := range kinds {
+			for _, kind := range kinds[:few(len(kinds), 2)] {
 				s := NewMesh(7, c.mesh, nil)
 				worst, sum, slowest := 0, 0, time.Duration(0)
 				for range times {
