@@ -39,7 +39,7 @@ func (s *slow) WriteBatch(ms []carrier.Message) (int, error) {
 func TestRogueSuperNode(t *testing.T) {
 	t.Parallel()
 	x := newTrap(t)
-	m := newMeshAs(t, func(m *mesh) { m.agents.Wave = lookupWave }, "acme", "other") // the honest one, too, is late
+	m := newMesh(t, "acme", "other")
 	honest := m.enrolled("honest", "acme")
 	var late atomic.Int64
 	honest.set.Super, honest.set.Tunnel = true, false
