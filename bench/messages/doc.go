@@ -1,6 +1,6 @@
 // Package messages measures round trips of messages: a server in one process, its load in another, one UDP socket each on
-// 127.0.0.1, with batches of up to 64: culvert through package carrier, its references through sockets of their own (package mmsg). The load keeps a window of requests under way and
-// asks anew for every answer. Both sides are one loop, as in a node.
+// 127.0.0.1, with batches of up to 64: culvert through package carrier, its references through sockets of their own (package
+// mmsg). The load keeps a window of requests under way and asks anew for every answer. Both sides are one loop, as in a node.
 //
 // References, to see what the machine gives:
 //
