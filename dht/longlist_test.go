@@ -31,6 +31,9 @@ func newLongList(t *testing.T, w *storetest.World, n int) (l longList) {
 	return l
 }
 
+// answering is what somebody answers, after how long.
+type answering = func(protocol.Payload) (time.Duration, protocol.Payload)
+
 // page is what an honest member answers.
 func (l longList) page(q protocol.Payload) protocol.Payload {
 	i := 0
@@ -51,7 +54,7 @@ func TestLongList(t *testing.T) {
 	ms := supers(w, 3)
 	short, long := newLongList(t, w, 15), newLongList(t, w, 40)
 	const far = 200 * time.Millisecond // a page; a wave is 500
-	slow := func(l longList) func(protocol.Payload) (time.Duration, protocol.Payload) {
+	slow := func(l longList) answering {
 		return func(q protocol.Payload) (time.Duration, protocol.Payload) { return far, l.page(q) }
 	}
 	silent := func(protocol.Payload) (time.Duration, protocol.Payload) { return 0, nil }
@@ -64,18 +67,18 @@ func TestLongList(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name     string
-		members  []func(protocol.Payload) (time.Duration, protocol.Payload)
-		operator func(protocol.Payload) (time.Duration, protocol.Payload)
+		members  []answering
+		operator answering
 		want     int
 		asked    bool // the operator is
 		limit    time.Duration
 		honest   bool
 	}{
-		{"all far away", []func(protocol.Payload) (time.Duration, protocol.Payload){slow(short), slow(short), slow(short)}, silent, 15, false, 15*far + time.Second, true},
-		{"one of them", []func(protocol.Payload) (time.Duration, protocol.Payload){silent, slow(short), silent}, silent, 15, false, 15*far + 2*time.Second, false},
-		{"very long", []func(protocol.Payload) (time.Duration, protocol.Payload){slow(long), slow(long), slow(long)}, silent, 40, true, 40*far + time.Second, true},
-		{"one drips", []func(protocol.Payload) (time.Duration, protocol.Payload){drips, slow(short), silent}, silent, 15, false, 15*far + 2*time.Second, false},
-		{"one drips, the operator has it", []func(protocol.Payload) (time.Duration, protocol.Payload){drips, silent, silent}, slow(short), 15, true, 10 * time.Second, false},
+		{"all far away", []answering{slow(short), slow(short), slow(short)}, silent, 15, false, 15*far + time.Second, true},
+		{"one of them", []answering{silent, slow(short), silent}, silent, 15, false, 15*far + 2*time.Second, false},
+		{"very long", []answering{slow(long), slow(long), slow(long)}, silent, 40, true, 40*far + time.Second, true},
+		{"one drips", []answering{drips, slow(short), silent}, silent, 15, false, 15*far + 2*time.Second, false},
+		{"one drips, the operator has it", []answering{drips, silent, silent}, slow(short), 15, true, 10 * time.Second, false},
 	} {
 		for seed := range uint64(20) {
 			s := &sim{now: start, members: ms}

@@ -49,8 +49,9 @@ type LookupConfig struct {
 // sound one, of which the newest record of each owner is taken. On silence, an unsound, stale or older answer, twice as many
 // more are asked; one more, where a good answer to a question for a single record is there. In place of a member that is busy
 // another is asked at once. After the second wave one fresh answer is enough. When all have been asked without one, the map is asked
-// anew once, then the operators, both later where members are giving pages of a list; then a stale but valid record, or a list from which owners are missing because their
-// certificates did not come, is better than none. "Not found" is only what every member says; anything less is ErrUnreachable.
+// anew once, then the operators, both later where members are giving pages of a list; then a stale but valid record, or a list from
+// which owners are missing because their certificates did not come, is better than none. "Not found" is only what every member says;
+// anything less is ErrUnreachable.
 type Lookup struct {
 	cfg  LookupConfig
 	w    waves
