@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+
+	"culvert/protocol/rawtcp"
 )
 
 // What the first byte of a connection asks the device for.
@@ -88,7 +90,8 @@ func (d *Device) serve(c *net.TCPConn) {
 			_, _ = c.Write(binary.BigEndian.AppendUint64(nil, n))
 		}
 	case modeEcho:
-		_, _ = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, echoBuffer))
+		r := rawtcp.New(c)
+		_, _ = io.CopyBuffer(struct{ io.Writer }{r}, struct{ io.Reader }{r}, make([]byte, echoBuffer))
 	}
 }
 
