@@ -2,6 +2,7 @@ package dht
 
 import (
 	"bytes"
+	"runtime"
 	"time"
 
 	"culvert/partition"
@@ -33,6 +34,7 @@ func (s *Server) Puts(now time.Time, vs []*protocol.Verified, wait func()) [][]p
 			continue
 		}
 		s.check(now, &l[i], coming)
+		runtime.Gosched() // a commit that everybody waits for must not wait until a whole batch of signatures is checked
 		for _, r := range l[i].batch {
 			records = append(records, r)
 			if r.Table == protocol.TableNode && !r.Tombstone {

@@ -110,10 +110,26 @@ func (e *entry) sameKeys(o *entry) bool {
 	return e.owner == o.owner && e.lookups == o.lookups && e.lookup == o.lookup && slices.Equal(e.rest(), o.rest())
 }
 
-func (e *entry) pair(key protocol.ID) pair {
+// sum is what e adds to the digests by key.
+func (e *entry) sum(key *protocol.ID) Sum {
 	var b [protocol.IDSize + 32]byte
 	copy(b[:], key[:])
 	copy(b[protocol.IDSize:], e.hash[:])
 	h := sha256.Sum256(b[:])
-	return pair{key: key, sum: Sum(h[:16]), e: e}
+	return Sum(h[:16])
+}
+
+// Prepared is a record with all that an index computes of it, so that Take holds readers up for no longer than it must.
+type Prepared struct {
+	e    *entry
+	sums []Sum // of its keys, in their order
+}
+
+// Prepare computes what an index is to know of r. It copies the record's bytes.
+func Prepare(r *protocol.Record) Prepared {
+	p := Prepared{e: newEntry(r), sums: make([]Sum, 0, 1+len(r.Lookups))}
+	for k := range p.e.keys {
+		p.sums = append(p.sums, p.e.sum(&k))
+	}
+	return p
 }

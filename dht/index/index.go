@@ -91,8 +91,11 @@ func (x *Index) Compare(r *protocol.Record) (res dht.Result, known bool) {
 func (x *Index) Apply(r *protocol.Record) { x.ApplyAt(r, 0) }
 
 // ApplyAt is Apply of a record with this row on disk.
-func (x *Index) ApplyAt(r *protocol.Record, row int64) {
-	e := newEntry(r)
+func (x *Index) ApplyAt(r *protocol.Record, row int64) { x.Take(Prepare(r), row) }
+
+// Take is ApplyAt of a record that was prepared; of each once.
+func (x *Index) Take(p Prepared, row int64) {
+	e, i := p.e, 0
 	e.row = row
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -100,14 +103,16 @@ func (x *Index) ApplyAt(r *protocol.Record, row int64) {
 	if old := t.byKey.owner(&e.owner); old != nil && old.sameKeys(e) {
 		x.forgetLocked(old)
 		for k := range e.keys { // most are announced again where they were
-			t.keys.replace(e.pair(k))
+			t.keys.replace(pair{k, p.sums[i], e})
 			t.byKey.replace(&k, old, e)
+			i++
 		}
 	} else {
 		x.removeLocked(old)
 		for k := range e.keys {
-			t.keys.insert(e.pair(k))
+			t.keys.insert(pair{k, p.sums[i], e})
 			t.byKey.insert(&k, e)
+			i++
 		}
 	}
 	x.live++
@@ -137,7 +142,7 @@ func (x *Index) removeLocked(e *entry) {
 	}
 	t := &x.tables[e.table]
 	for k := range e.keys {
-		t.keys.remove(e.pair(k))
+		t.keys.remove(pair{key: k, e: e})
 		t.byKey.remove(&k, e)
 	}
 	x.forgetLocked(e)

@@ -67,7 +67,7 @@ func TestBehind(t *testing.T) {
 	}
 	// One that waits when the store closes is written first.
 	last := storetest.Parse(t, w.Device(7, "last", 1))
-	r := &request{work: func(g *group) error { _, err := g.put(last); return err }, answer: make(chan error, 1), behind: true}
+	r := &request{work: func(g *group) error { _, _, err := g.put(last, rowSum(last.Table, last.Raw())); return err }, answer: make(chan error, 1), behind: true}
 	s.requests <- r
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

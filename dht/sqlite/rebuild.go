@@ -76,7 +76,7 @@ func (s *Store) begin(raws [][]byte) (_ *handle, _ *index.Index, err error) {
 			if err != nil {
 				continue
 			}
-			if _, err := g.put(r); err != nil {
+			if _, _, err := g.put(r, rowSum(r.Table, r.Raw())); err != nil {
 				return err
 			}
 		}

@@ -225,27 +225,31 @@ func (s *Store) do(ctx context.Context, r *request) error {
 	}
 }
 
-// Put implements dht.Store.
+// Put implements dht.Store. What can be computed of the records before is: there is one writer.
 func (s *Store) Put(ctx context.Context, records []*protocol.Record) ([]dht.Result, error) {
-	var out []dht.Result
-	var stored []placed
+	type putting struct {
+		ready index.Prepared
+		sum   []byte
+		row   int64
+	}
+	out, l := make([]dht.Result, len(records)), make([]putting, len(records))
+	for i, r := range records {
+		l[i] = putting{ready: index.Prepare(r), sum: rowSum(r.Table, r.Raw())}
+	}
 	err := s.do(ctx, &request{
-		work: func(g *group) error {
-			out, stored = make([]dht.Result, len(records)), nil
+		work: func(g *group) (err error) {
 			for i, r := range records {
-				res, err := g.put(r)
-				if err != nil {
+				if out[i], l[i].row, err = g.put(r, l[i].sum); err != nil {
 					return err
-				}
-				if out[i] = res; res.Outcome == dht.Stored {
-					stored = append(stored, g.staged[stagedKey{r.Table, r.Owner}])
 				}
 			}
 			return nil
 		},
 		applied: func(x *index.Index) {
-			for _, p := range stored {
-				x.ApplyAt(p.r, p.row)
+			for i, p := range l {
+				if out[i].Outcome == dht.Stored {
+					x.Take(p.ready, p.row)
+				}
 			}
 		},
 	})
@@ -255,10 +259,11 @@ func (s *Store) Put(ctx context.Context, records []*protocol.Record) ([]dht.Resu
 	return out, nil
 }
 
-func (g *group) put(r *protocol.Record) (dht.Result, error) {
+// put stores r, of which the row's sum is sum, if it is newer than what is held, and says in which row.
+func (g *group) put(r *protocol.Record, sum []byte) (res dht.Result, row int64, err error) {
 	k := stagedKey{r.Table, r.Owner}
 	res, known := g.index.Compare(r)
-	row, _ := g.index.Row(r.Table, r.Owner)
+	row, _ = g.index.Row(r.Table, r.Owner)
 	if at, ok := g.staged[k]; ok {
 		p := at.r
 		known, row = true, at.row
@@ -274,18 +279,18 @@ func (g *group) put(r *protocol.Record) (dht.Result, error) {
 		}
 	}
 	if res.Outcome != dht.Stored {
-		return res, nil
+		return res, 0, nil
 	}
 	if !known {
 		v, marked, err := readMark(context.Background(), g.in(g.stmt.markGet), r.Table, r.Owner)
 		if err != nil {
-			return res, err
+			return res, 0, err
 		}
 		if marked && !v.Less(dht.VersionOf(r)) {
-			return dht.Result{Outcome: dht.Superseded, Held: v}, nil
+			return dht.Result{Outcome: dht.Superseded, Held: v}, 0, nil
 		}
 		if g.room <= 0 {
-			return dht.Result{Outcome: dht.NoRoom}, nil
+			return dht.Result{Outcome: dht.NoRoom}, 0, nil
 		}
 		g.room--
 	}
@@ -293,11 +298,11 @@ func (g *group) put(r *protocol.Record) (dht.Result, error) {
 		*g.last++ // never one that was in use: a reader may still come with it
 		row = *g.last
 	}
-	if _, err := g.in(g.stmt.put[r.Table]).Exec(row, r.Raw(), rowSum(r.Table, r.Raw())); err != nil {
-		return res, err
+	if _, err := g.in(g.stmt.put[r.Table]).Exec(row, r.Raw(), sum); err != nil {
+		return res, 0, err
 	}
 	g.staged[k] = placed{r, row}
-	return res, nil
+	return res, row, nil
 }
 
 // expireBatch bounds one transaction of Expire, so that Puts get their turn between.
