@@ -10,24 +10,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allowed are the cores that this process may use, as it was started.
+// allowed are the cores that this process may use, as it was started. To ask for the same ones tells whether it may ask at all.
 var allowed, errAllowed = func() (s unix.CPUSet, err error) {
-	err = unix.SchedGetaffinity(0, &s)
+	if err = unix.SchedGetaffinity(0, &s); err == nil {
+		err = unix.SchedSetaffinity(0, &s)
+	}
 	return s, err
 }()
 
-// twoCores are the first two that may be used.
+// twoCores are the first two that this process may use.
 func twoCores() (first, second int, ok bool) {
-	var l []int
-	for i := 0; errAllowed == nil && len(l) < min(2, allowed.Count()); i++ {
-		if allowed.IsSet(i) {
-			l = append(l, i)
-		}
-	}
-	if len(l) < 2 {
+	if errAllowed != nil {
 		return 0, 0, false
 	}
-	return l[0], l[1], true
+	return firstTwo(&allowed)
+}
+
+func firstTwo(s *unix.CPUSet) (first, second int, ok bool) {
+	if s.Count() < 2 {
+		return 0, 0, false
+	}
+	for !s.IsSet(first) {
+		first++
+	}
+	for second = first + 1; !s.IsSet(second); {
+		second++
+	}
+	return first, second, true
 }
 
 // bind puts the process, with all that it has started, on one core.
