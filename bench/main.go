@@ -1,3 +1,8 @@
+// While processes are placed on single cores the runtime would have them run one goroutine at a time after up to a second, and go
+// back as late, in the middle of what is measured next.
+//
+//go:debug updatemaxprocs=0
+
 package main
 
 import (

@@ -4,6 +4,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,20 @@ import (
 )
 
 func TestMain(m *testing.M) { proctest.Main(m, parts()) }
+
+// What is placed keeps its scheduler, and what is measured next does not begin with that of one core.
+func TestSchedulersStay(t *testing.T) {
+	b, ok := debug.ReadBuildInfo()
+	if !ok {
+		t.Fatal("no build info")
+	}
+	want := debug.BuildSetting{Key: "DefaultGODEBUG", Value: "updatemaxprocs=0"}
+	if !slices.ContainsFunc(b.Settings, func(s debug.BuildSetting) bool {
+		return s.Key == want.Key && slices.Contains(strings.Split(s.Value, ","), want.Value)
+	}) {
+		t.Errorf("%v", b.Settings)
+	}
+}
 
 func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{{"-rounds", "0"}, {"-cell", "-1s"}, {"more"}, {"-records", "1"}, {"-sections", "other"}, {"-only", "("}} {
