@@ -15,6 +15,9 @@
 // work the ratios count, the figures vary by ±20 %. What is wanted is printed beside what was got, but no figure passes or
 // fails; only work that was not done is an error.
 //
+// The echo through tunnels is measured twice: as the system places the processes, and, where there are two cores to choose from, as the
+// mean over all placements on two. What is wanted is wanted of the second, where there is one; both are printed.
+//
 // The results are printed, and kept as bench/results/DATE.json with pictures in bench/results/DATE; bench/results/README.md lists
 // the runs, newest first. What is worse than in the newest run before, on as many cores, by more than the noise is printed and kept, too.
 // Commit them also when they got worse.

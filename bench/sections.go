@@ -82,7 +82,7 @@ func runTunnels(ctx context.Context, o *options, p *peers.Peers, r *report.Repor
 	defer func() { err = errors.Join(err, others.Close()) }()
 	ways := slices.Concat([]load.Way{{Name: plainTCP, To: at}}, others.Ways, b.Ways())
 	placed, echo := load.PlacedTable(ways, load.Proc{Name: "device", PID: device.PID()}), load.EchoPlaced
-	if len(placed.Cells) == 0 { // one core, or a system that lets nobody place
+	if len(placed.Cells) == 0 { // then the claim is on the echo as the system places it
 		echo = load.Echo
 	}
 	for _, g := range append(load.Tables(ways, o.tunnels), placed) {
@@ -102,7 +102,8 @@ func runTunnels(ctx context.Context, o *options, p *peers.Peers, r *report.Repor
 		{Label: fmt.Sprintf("%d streams", o.tunnels.Streams), Table: fmt.Sprintf(load.Streams, o.tunnels.Streams)},
 		{Label: "CPU s/GB", Table: load.CPU},
 		{Label: "new conn/s", Table: fmt.Sprintf(load.NewConns, o.tunnels.AtOnce)},
-		{Label: "echo µs", Table: echo},
+		{Label: "echo µs", Table: load.Echo},
+		{Label: "placed", Table: load.EchoPlaced},
 		{Label: "KB idle", Table: fmt.Sprintf(load.IdleMemory, o.tunnels.Idle)},
 	})
 }

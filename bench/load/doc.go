@@ -6,5 +6,5 @@
 // The device checks what arrives: a sample of each read against the pattern at its offset, and the count at the end.
 //
 // Tables makes the cells that every way is measured by. What the processes use is read from Linux's /proc, with all that they have
-// started; elsewhere those tables are left out.
+// started; elsewhere those tables are left out. PlacedTable is one more, of the echo: it chooses the cores that processes run on.
 package load

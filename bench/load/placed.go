@@ -12,12 +12,16 @@ import (
 // EchoPlaced is the echo with the processes placed; Echo leaves that to the system.
 const EchoPlaced = "echo of 64 bytes, over all placements on two cores"
 
+const placedNotes = "less is better; the mean, over all ways to put each process of the way and the device on one of two cores, of the medians;\n" +
+	"the load stays on the first. Two processes between make 8 placements, three 16, none 2; no process has both cores at once.\n" +
+	"In “" + Echo + "” the system places them, and which placement it came to decides more than what the processes do"
+
 // PlacedTable is the echo as the mean over all ways to put the processes of a way, and the device, on two cores; the load stays
 // on the first. To wake a process on another core that sleeps costs many times what to wake it on the same one does, most of all
 // in a virtual machine, and where the system has put four processes once they stay: without this the figure tells that more
 // than anything else. No cells where the system lets nobody place, or has one core.
 func PlacedTable(ways []Way, device Proc) measure.Group {
-	g := measure.Group{Title: EchoPlaced, Notes: "less is better; the mean of the placements' medians"}
+	g := measure.Group{Title: EchoPlaced, Notes: placedNotes}
 	first, second, ok := twoCores()
 	if !ok {
 		return g

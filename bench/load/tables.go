@@ -39,7 +39,7 @@ func Tables(ways []Way, size Size) []measure.Group {
 	many := measure.Group{Title: fmt.Sprintf(Streams, size.Streams)}
 	cpu := measure.Group{Title: CPU, Steady: true, Notes: "less is better; of all processes between load and device, user and system"}
 	conns := measure.Group{Title: fmt.Sprintf(NewConns, size.AtOnce), Notes: "each with a byte there and back through to the device"}
-	echo := measure.Group{Title: Echo, Notes: "less is better"}
+	echo := measure.Group{Title: Echo, Notes: "less is better; the system chooses who runs on which core"}
 	idle := measure.Group{Title: fmt.Sprintf(IdleMemory, size.Idle), Steady: true, Notes: "less is better; growth of the resident memory of all processes between load and device, freshly started"}
 	for _, w := range ways {
 		ref := func(name string) string {

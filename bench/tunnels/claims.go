@@ -8,7 +8,7 @@ import (
 )
 
 // Claims are what the tables shall show beside ssh and beside the best of the encrypted peers, by their names; echo is the table
-// of the echo that counts.
+// that the claim on the echo is about.
 func Claims(size load.Size, echo, ssh string, peers []string) []report.Claim {
 	many, conns := fmt.Sprintf(load.Streams, size.Streams), fmt.Sprintf(load.NewConns, size.AtOnce)
 	return []report.Claim{
