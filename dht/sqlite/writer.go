@@ -225,7 +225,7 @@ func (s *Store) do(ctx context.Context, r *request) error {
 	}
 }
 
-// Put implements dht.Store. What can be computed of the records before is: there is one writer.
+// Put implements dht.Store. The caller computes what it can, since all wait for the one writer.
 func (s *Store) Put(ctx context.Context, records []*protocol.Record) ([]dht.Result, error) {
 	type putting struct {
 		ready index.Prepared
