@@ -1,6 +1,7 @@
 package nodetest
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
@@ -15,6 +16,38 @@ import (
 func volunteers(c *config.Config) {
 	c.Tunnel = false
 	c.Advertise, c.VolunteerAfter = []string{"127.0.0.1"}, config.Duration(100*time.Millisecond)
+}
+
+// takenIn waits until a volunteer serves. One that nobody reached in the seconds that a super-node gives a dial, as on a starved
+// machine, tries again after minutes: it is started again, which tries at once.
+func (a *agent) takenIn() {
+	a.t.Helper()
+	const tries = 8
+	for left := tries - 1; left > 0; left-- {
+		if a.servesWithin(patience / tries) {
+			return
+		}
+		a.stop()
+		a.start()
+	}
+	a.serving()
+}
+
+func (a *agent) servesWithin(limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(a.t.Context(), limit)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if s, err := a.api.Status(ctx); err == nil && isSuper(s) {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 func (m *mesh) listed(id protocol.ID) bool {
@@ -37,7 +70,7 @@ func TestVolunteers(t *testing.T) {
 	plain := m.agent("plain", "acme", func(c *config.Config) { c.VolunteerAfter = config.Duration(100 * time.Millisecond) })
 	unwilling := m.agent("unwilling", "acme", func(c *config.Config) { volunteers(c); c.Volunteer = false })
 	a := m.agent("volunteer", "acme", volunteers)
-	a.serving()
+	a.takenIn()
 	id := a.id("acme")
 	for _, other := range []*agent{plain, unwilling} {
 		if m.listed(other.id("acme")) {
@@ -71,7 +104,7 @@ func TestVolunteerStartsAgain(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, "acme")
 	a := m.agent("volunteer", "acme", volunteers)
-	a.serving()
+	a.takenIn()
 	id := a.id("acme")
 	a.stop()
 	a.set.VolunteerAfter = config.Duration(time.Hour)
