@@ -18,8 +18,8 @@ const placedNotes = "less is better; the mean, over all ways to put each process
 
 // PlacedTable is the echo as the mean over all ways to put the processes of a way, and the device, on two cores; the load stays
 // on the first. To wake a process on another core that sleeps costs many times what to wake it on the same one does, most of all
-// in a virtual machine, and where the system has put four processes once they stay: without this the figure tells that more
-// than anything else. No cells where the system lets nobody place, or has one core.
+// in a virtual machine, and the system chooses by what happens to sleep: without this the figure tells of that more than of
+// anything else. No cells where the system lets nobody place, or has one core.
 func PlacedTable(ways []Way, device Proc) measure.Group {
 	g := measure.Group{Title: EchoPlaced, Notes: placedNotes}
 	first, second, ok := twoCores()
