@@ -14,7 +14,7 @@ const EchoPlaced = "echo of 64 bytes, over all placements on two cores"
 
 const placedNotes = "less is better; the mean, over all ways to put each process of the way and the device on one of two cores, of the medians;\n" +
 	"the load stays on the first. Two processes between make 8 placements, three 16, none 2; no process has both cores at once.\n" +
-	"In “" + Echo + "” the system places them, and which placement it came to decides more than what the processes do"
+	"In “" + Echo + "” the system places and moves them, and that decides more than what they do"
 
 // PlacedTable is the echo as the mean over all ways to put the processes of a way, and the device, on two cores; the load stays
 // on the first. To wake a process on another core that sleeps costs many times what to wake it on the same one does, most of all
